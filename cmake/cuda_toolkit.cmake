@@ -1,0 +1,13 @@
+# The CUDA backend is optional: without nvcc nothing below src/cuda is built and the program is the same.
+set(FATHOM_CUDA_FOUND OFF)
+include(CheckLanguage)
+check_language(CUDA)
+if(CMAKE_CUDA_COMPILER AND EXISTS ${FATHOM_TORCH_DIR}/lib/libtorch_cuda.so)
+  set(CMAKE_CUDA_STANDARD 17)
+  set(CMAKE_CUDA_ARCHITECTURES OFF)
+  set(CMAKE_CUDA_FLAGS "-gencode=arch=compute_90a,code=sm_90a --expt-relaxed-constexpr --expt-extended-lambda")
+  enable_language(CUDA)
+  set(FATHOM_CUDA_FOUND ON)
+else()
+  message(STATUS "no CUDA toolkit, or a CPU-only torch: libfathom_cuda.so is not built")
+endif()

@@ -1,0 +1,35 @@
+# fathom_folder(NAME [OBJECT] DEPS ...): one library `fathom_NAME` from all .cc files of the folder.
+# OBJECT keeps static registrations (operators); everything else is a static archive.
+function(fathom_folder name)
+  cmake_parse_arguments(ARG "OBJECT" "" "DEPS" ${ARGN})
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cc)
+  list(FILTER sources EXCLUDE REGEX "/main[a-z_]*\\.cc$")
+  if(NOT sources)  # headers only
+    add_library(fathom_${name} INTERFACE)
+    target_include_directories(fathom_${name} INTERFACE ${CMAKE_SOURCE_DIR}/src)
+    target_link_libraries(fathom_${name} INTERFACE ${ARG_DEPS})
+    return()
+  endif()
+  if(ARG_OBJECT)
+    add_library(fathom_${name} OBJECT ${sources})
+  else()
+    add_library(fathom_${name} STATIC ${sources})
+  endif()
+  target_include_directories(fathom_${name} PUBLIC ${CMAKE_SOURCE_DIR}/src)
+  target_link_libraries(fathom_${name} PUBLIC ${ARG_DEPS})
+endfunction()
+
+# fathom_test(NAME DEPS ...): one GoogleTest program `test_NAME` from all *_test.cc files of the folder.
+function(fathom_test name)
+  cmake_parse_arguments(ARG "" "" "DEPS" ${ARGN})
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cc)
+  if(NOT sources)
+    return()
+  endif()
+  add_executable(test_${name} ${sources})
+  target_include_directories(test_${name} PRIVATE ${CMAKE_SOURCE_DIR}/tests)
+  target_compile_definitions(test_${name} PRIVATE
+    FATHOM_SOURCE_DIR="${CMAKE_SOURCE_DIR}" FATHOM_BINARY_DIR="${CMAKE_BINARY_DIR}")
+  target_link_libraries(test_${name} PRIVATE ${ARG_DEPS} GTest::gtest GTest::gtest_main GTest::gmock)
+  add_test(NAME ${name} COMMAND test_${name} --gtest_brief=1)
+endfunction()

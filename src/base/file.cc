@@ -1,0 +1,91 @@
+#include "base/file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "base/error.h"
+
+namespace fathom {
+namespace {
+
+class Descriptor {
+ public:
+  explicit Descriptor(int fd) : fd_(fd) {}
+  ~Descriptor() { if (fd_ >= 0) ::close(fd_); }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  int get() const { return fd_; }
+
+ private:
+  int fd_;
+};
+
+// Opens for reading and gives the size of a regular file or pipe.
+size_t CheckReadable(int fd, const std::filesystem::path& path) {
+  FATHOM_USER_CHECK(fd >= 0, "cannot open {}: {}", path.string(), std::strerror(errno));
+  struct stat info {};
+  FATHOM_USER_CHECK(::fstat(fd, &info) == 0, "cannot read {}: {}", path.string(), std::strerror(errno));
+  FATHOM_USER_CHECK(!S_ISDIR(info.st_mode), "{} is a folder, a file was expected", path.string());
+  return static_cast<size_t>(info.st_size);
+}
+
+}  // namespace
+
+std::string ReadFile(const std::filesystem::path& path) {
+  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  std::string bytes;
+  bytes.reserve(CheckReadable(file.get(), path));
+  char buffer[1 << 16];
+  while (true) {
+    const ssize_t got = ::read(file.get(), buffer, sizeof buffer);
+    if (got < 0 && errno == EINTR) continue;
+    FATHOM_USER_CHECK(got >= 0, "cannot read {}: {}", path.string(), std::strerror(errno));
+    if (got == 0) return bytes;
+    bytes.append(buffer, static_cast<size_t>(got));
+  }
+}
+
+void WriteFileAtomically(const std::filesystem::path& path, std::string_view bytes) {
+  const std::string temporary = fmt::format("{}.tmp{}", path.string(), ::getpid());
+  const auto fail = [&](const char* step) {
+    const std::string reason = std::strerror(errno);
+    ::unlink(temporary.c_str());
+    ThrowMachineError("cannot {} {}: {}", step, path.string(), reason);
+  };
+  {
+    const Descriptor file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+    if (file.get() < 0) fail("create");
+    for (size_t done = 0; done < bytes.size();) {
+      const ssize_t put = ::write(file.get(), bytes.data() + done, bytes.size() - done);
+      if (put < 0 && errno == EINTR) continue;
+      if (put < 0) fail("write");
+      done += static_cast<size_t>(put);
+    }
+    if (::fsync(file.get()) != 0) fail("sync");
+  }
+  if (::rename(temporary.c_str(), path.c_str()) != 0) fail("rename");
+}
+
+MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
+  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  size_ = CheckReadable(file.get(), path);
+  if (size_ == 0) return;
+  void* address = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file.get(), 0);
+  FATHOM_USER_CHECK(address != MAP_FAILED, "cannot map {}: {}", path.string(), std::strerror(errno));
+  data_ = static_cast<const std::byte*>(address);
+}
+
+MappedFile::~MappedFile() {
+  if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+}
+
+MappedFile::MappedFile(MappedFile&& other) noexcept
+    : path_(std::move(other.path_)), data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+
+}  // namespace fathom

@@ -1,0 +1,38 @@
+// A model on disk: a folder in Hugging Face's layout or a GGUF file. Opening reads headers and the configuration only.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "checkpoint/tensor_file.h"
+#include "model/config.h"
+#include "model/model.h"
+
+namespace fathom {
+
+struct Checkpoint {
+  std::filesystem::path path;
+  ModelConfig config;
+  Json generation_config;               // generation_config.json or {} (GGUF: {})
+  std::unique_ptr<TensorFiles> files;   // null when the folder has a config.json and no weights (inspect works on it)
+  bool is_gguf = false;
+
+  // Opens a folder (model.safetensors | model.safetensors.index.json | pytorch_model*.bin) or a .gguf file (split ones by their first part).
+  // Throws UserError.
+  static Checkpoint Open(const std::filesystem::path& path);
+};
+
+// Parses --dtype: auto, bf16, fp16, fp32. auto: the checkpoint's own dtype; bf16 for FP8 and GGUF files.
+at::ScalarType ResolveDtype(const std::string& flag, const Checkpoint& checkpoint);
+
+// Checks that every weight of the table is there with its shape and nothing is left over, compares the memory needed with what is free, and fills a new model.
+// Throws UserError (shape or name that does not fit: tensor, rule, values) or MachineError (memory).
+std::unique_ptr<Model> LoadModel(const Checkpoint& checkpoint, const ModelOptions& options);
+
+// Writes config.json and model-*.safetensors with index (or one model.safetensors below max_shard_bytes) into a new folder, atomically: written beside and
+// renamed when whole. The tokenizer's files are copied by the caller. dtype: of the floating weights in the file.
+void SaveHuggingFace(Model& model, const std::filesystem::path& out, at::ScalarType dtype, int64_t max_shard_bytes);
+
+}  // namespace fathom

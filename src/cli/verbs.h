@@ -1,0 +1,37 @@
+// The verbs of the program. Each stands in a file of its own: it adds its subcommand to the app and gives the function that runs it.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace CLI {
+class App;
+}
+
+namespace fathom {
+
+// Options that every verb takes (cli.md: --device --dtype --threads --seed --log-level, and --json --model where a verb uses them).
+struct CommonOptions {
+  std::string model;
+  std::string device = "auto";
+  std::string dtype = "auto";
+  int threads = 0;  // 0: all cores
+  uint64_t seed = 0;
+  bool seed_given = false;
+  std::string log_level = "warn";
+  bool json = false;
+};
+
+// Adds the verb to `app`; the returned function runs it after parsing (exit code; throws UserError, MachineError).
+using VerbFunction = std::function<int()>;
+struct Verb {
+  const char* name;
+  VerbFunction (*add)(CLI::App& app, CommonOptions& common);
+};
+
+// In the order of help. The one list of verbs: src/cli/verbs.cc.
+const std::vector<Verb>& Verbs();
+
+}  // namespace fathom

@@ -1,0 +1,70 @@
+// Requests to tokens. One request may ask for n samples; a stream of deltas comes back through a callback.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "model/model.h"
+#include "text/tokenizer.h"
+
+namespace fathom {
+
+// transformers' definitions for repetition_penalty (on prompt and answer), OpenAI's for presence and frequency (on the answer).
+struct SamplingParams {
+  double temperature = 0.0;  // 0: greedy
+  int64_t top_k = 0;         // 0: off
+  double top_p = 1.0;
+  double min_p = 0.0;
+  double repetition_penalty = 1.0;
+  double presence_penalty = 0.0;
+  double frequency_penalty = 0.0;
+  uint64_t seed = 0;
+};
+
+struct GenerationRequest {
+  std::vector<int32_t> prompt;
+  SamplingParams sampling;
+  int64_t max_new_tokens = 256;
+  std::vector<std::string> stop;        // stop strings, not part of the text
+  std::vector<int32_t> stop_token_ids;  // eos and others
+  bool ignore_eos = false;
+  int64_t num_samples = 1;
+  int64_t num_logprobs = -1;            // -1: none; k >= 0: the chosen token's and the k best
+};
+
+enum class FinishReason { kNone, kStop, kLength, kCancelled };
+
+struct TokenLogprob {
+  int32_t token = 0;
+  double logprob = 0;
+  std::vector<std::pair<int32_t, double>> top;
+};
+
+// A piece of sample `index`: the text that is certain now, the tokens behind it.
+struct Delta {
+  int64_t index = 0;
+  std::string text;
+  std::vector<int32_t> tokens;
+  std::vector<TokenLogprob> logprobs;
+  FinishReason finish = FinishReason::kNone;
+};
+
+struct Timings {
+  double prefill_s = 0, decode_s = 0;
+  int64_t prompt_tokens = 0, completion_tokens = 0;
+};
+
+struct LoadedModel {  // what a request needs
+  std::shared_ptr<Model> model;
+  std::shared_ptr<const Tokenizer> tokenizer;  // null: token ids only
+  int64_t context_length = 0;
+};
+
+// Runs one request to its end. on_delta returns false to cancel. Throws UserError (empty prompt, token out of range, prompt longer than the context).
+Timings Generate(const LoadedModel& loaded, const GenerationRequest& request, const std::function<bool(const Delta&)>& on_delta);
+
+}  // namespace fathom

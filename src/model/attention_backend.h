@@ -1,0 +1,73 @@
+// Seam 2: where keys and values live. A layer hands over its queries and new keys/values; the backend stores, gathers and attends.
+// Two implementations: PackedCausal (training, scoring: no cache) and PagedCache (serving).
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "model/config.h"
+#include "model/linear/linear.h"
+
+namespace fathom {
+
+// One layer's MLA inputs for T packed tokens.
+struct MlaInputs {
+  at::Tensor q_nope_THD, q_rope_THD;  // [T, H, nope], [T, H, rope] (rotated)
+  at::Tensor latent_TR;               // [T, kv_lora_rank], after kv_a_layernorm
+  at::Tensor k_rope_TD;               // [T, rope] (rotated)
+  const Linear* kv_b = nullptr;       // [H * (nope + v), kv_lora_rank]
+  // V3.2's indexer (undefined without one): its queries, keys and head weights.
+  at::Tensor index_q_THD, index_k_TD, index_weights_TH;
+  double scale = 1.0;
+};
+
+class AttentionBackend {
+ public:
+  virtual ~AttentionBackend() = default;
+  // q [T, H, D], k and v [T, G, D] (rotated) -> [T, H, D].
+  virtual at::Tensor Gqa(int64_t layer_idx, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, double scale) = 0;
+  // -> [T, H, v_head_dim].
+  virtual at::Tensor Mla(int64_t layer_idx, const MlaInputs& inputs) = 0;
+};
+
+// Tokens packed for one forward: T tokens of B sequences. Built on the host once a step and sent to the device.
+struct PackedBatch {
+  at::Tensor tokens_T;     // int64
+  at::Tensor positions_T;  // int64, position of each token in its sequence
+  at::Tensor cu_seqlens;   // [B+1] int32
+  // A batch of whole sequences (no cache): positions start at 0.
+  static PackedBatch FromSequences(const std::vector<std::vector<int32_t>>& sequences, at::Device device);
+};
+
+// Training and scoring: every sequence is whole in the batch.
+std::unique_ptr<AttentionBackend> MakePackedCausal(const ModelConfig& config, const PackedBatch& batch);
+
+// The paged cache of one model: num_pages pages of kPageTokens tokens in every layer (and in the MTP module's layers), allocated at once.
+// MLA holds kv_lora_rank + rope values a token a layer and nothing else (plus index_head_dim for the indexer's keys).
+inline constexpr int64_t kPageTokens = 64;
+class PagedCache {
+ public:
+  PagedCache(const ModelConfig& config, int64_t num_pages, at::ScalarType dtype, at::Device device);
+  ~PagedCache();
+  int64_t num_pages() const;
+  int64_t num_bytes() const;
+
+  // The view of one step. Sequence b has its pages in page_table[b] (page ids; -1 past its end), kv_lens[b] tokens including those of
+  // the batch; the batch's tokens are its last ones. `absorbed` picks MLA's form: absorbed for steps of at most 4 tokens a sequence, else expanded.
+  struct Step {
+    std::vector<std::vector<int32_t>> page_table;
+    std::vector<int32_t> kv_lens;
+  };
+  std::unique_ptr<AttentionBackend> Bind(const PackedBatch& batch, const Step& step);
+
+ private:
+  struct Storage;
+  std::unique_ptr<Storage> storage_;
+  friend class PagedAttention;
+};
+
+}  // namespace fathom

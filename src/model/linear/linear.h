@@ -1,0 +1,49 @@
+// Seam 1: how a weight multiplies. Every matrix of the decoder is a Linear or a GroupedLinear (stacked experts); number formats, adapters
+// and shards live behind them and nowhere else.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+
+namespace fathom {
+
+// The stored form of a weight: dense values, or a quantised format. One implementation a format (DenseWeight, Fp8BlockWeight).
+class LinearWeight {
+ public:
+  virtual ~LinearWeight() = default;
+  virtual int64_t out_features() const = 0;
+  virtual int64_t in_features() const = 0;
+  // x [M, K] -> [M, N]
+  virtual at::Tensor Forward(const at::Tensor& x_MK) const = 0;
+  // dy [M, N] -> dx [M, K]
+  virtual at::Tensor InputGradient(const at::Tensor& dy_MN) const = 0;
+  // Rows r0 .. r1 of the weight alone: x [M, K] -> [M, r1 - r0]; and the transpose: y [M, r1 - r0] -> [M, K].
+  // MLA's absorbed decode uses these halves of kv_b_proj only.
+  virtual at::Tensor ForwardRows(const at::Tensor& x_MK, int64_t r0, int64_t r1) const = 0;
+  virtual at::Tensor TransposedRows(const at::Tensor& y_MR, int64_t r0, int64_t r1) const = 0;
+  // The dense tensor that training updates, undefined for a format that cannot be trained.
+  virtual at::Tensor trainable() const { return {}; }
+  virtual int64_t num_bytes() const = 0;
+};
+
+// y = x W^T + b, one autograd function that saves a handle of the weight (not its values).
+class Linear {
+ public:
+  Linear() = default;
+  Linear(std::shared_ptr<LinearWeight> weight, std::optional<at::Tensor> bias);
+  at::Tensor operator()(const at::Tensor& x) const;  // x [..., K] -> [..., N]
+  at::Tensor ApplyRows(const at::Tensor& x_MK, int64_t r0, int64_t r1) const;
+  at::Tensor ApplyRowsTransposed(const at::Tensor& y_MR, int64_t r0, int64_t r1) const;
+  const std::shared_ptr<LinearWeight>& weight() const { return weight_; }
+  const std::optional<at::Tensor>& bias() const { return bias_; }
+  explicit operator bool() const { return weight_ != nullptr; }
+
+ private:
+  std::shared_ptr<LinearWeight> weight_;
+  std::optional<at::Tensor> bias_;
+};
+
+}  // namespace fathom

@@ -1,0 +1,82 @@
+// The decoder: embed, layers [a, b), norm; the head and the MTP module are separate calls on hidden rows. One forward on packed tokens
+// trains, scores, prefills and decodes (docs/architecture.md, "One mathematics").
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "model/attention_backend.h"
+#include "model/config.h"
+#include "model/weight_table.h"
+
+namespace fathom {
+
+struct ModelOptions {
+  at::ScalarType dtype = at::kBFloat16;  // of weights and activations
+  at::Device device = at::kCPU;
+  bool keep_fp8 = false;  // keep V3's FP8 block weights in FP8 (half the memory) instead of expanding them to dtype
+};
+
+// Where one weight of the table goes. The loader copies into `values` (a view, possibly a slice of a fused or stacked leaf, of the model's dtype);
+// or, where set_fp8 is there, hands over the e4m3 values [N, K] and scales [ceil(N/128), ceil(K/128)] float32 unexpanded.
+struct WeightSlot {
+  at::Tensor values;
+  std::function<void(const at::Tensor& values_e4m3, const at::Tensor& scale_inv)> set_fp8;
+};
+
+// What a forward records or replays about the experts; all optional.
+struct RoutingTrace {
+  std::vector<at::Tensor> topk_idx;  // a MoE layer: [T, K] int32, filled by a forward that records
+  bool replay = false;               // true: use these choices instead of choosing
+};
+
+struct ForwardContext {
+  AttentionBackend* attention = nullptr;
+  RoutingTrace* routing = nullptr;
+  double router_temperature = 1.0;  // schedule(step) of Routing::kTemperatureSoftmax
+};
+
+class Model {
+ public:
+  // Allocates every weight, uninitialised. Throws MachineError when memory does not suffice.
+  Model(const ModelConfig& config, const ModelOptions& options);
+  ~Model();
+
+  const ModelConfig& config() const;
+  const ModelOptions& options() const;
+
+  // Visits every stored weight once, in the order of ListWeights (ties are skipped).
+  void ForEachWeight(const std::function<void(const WeightSpec&, WeightSlot&)>& visit);
+  // Normal(0, initializer_range) for matrices, ones for norms, zeros for biases, from `seed`.
+  void InitializeRandom(uint64_t seed);
+
+  // The leaves that a trainer updates: (name of the leaf, tensor with requires_grad). A leaf may hold several rows of the table.
+  std::vector<std::pair<std::string, at::Tensor>> TrainableLeaves();
+  void RequireGrad(bool on);
+
+  // tokens [T] int64 -> hidden [T, D].
+  at::Tensor Embed(const at::Tensor& tokens_T) const;
+  // Layers [first, last) on hidden rows; batch gives positions and limits.
+  at::Tensor Layers(const at::Tensor& hidden_TD, const PackedBatch& batch, const ForwardContext& context, int64_t first, int64_t last) const;
+  // The final norm.
+  at::Tensor Norm(const at::Tensor& hidden_TD) const;
+  // Embed, all layers, norm: [T, D].
+  at::Tensor Forward(const PackedBatch& batch, const ForwardContext& context) const;
+  // Logits [rows, V] of hidden rows after the norm, in the model's dtype.
+  at::Tensor Head(const at::Tensor& hidden_rows) const;
+
+  // The MTP module of depth `depth_idx` (V3, arXiv 2412.19437, 2.2): hidden rows (after model.norm, or the previous depth's output) at positions i, and
+  // the tokens at i + 1, give hidden rows that predict i + 2 (its own layer's cache slot is num_hidden_layers + depth_idx). The caller packs the rows: a
+  // sequence of n tokens has n - 1 rows, so the shift never crosses a sequence's end. MtpHead applies shared_head.norm and the head.
+  at::Tensor Mtp(int64_t depth_idx, const at::Tensor& hidden_TD, const PackedBatch& next_tokens, const ForwardContext& context) const;
+  at::Tensor MtpHead(int64_t depth_idx, const at::Tensor& mtp_hidden_TD) const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace fathom

@@ -1,0 +1,45 @@
+// The one list of weights. For each architecture ForEachWeight visits every weight of a model once: its Hugging Face name, shape, kind and
+// the tensor that it fills. Loading, saving, counting, inspecting, optimizer groups and tests all walk it.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "model/config.h"
+
+namespace fathom {
+
+class Model;
+
+enum class WeightKind { kEmbedding, kLinear, kNorm, kBias, kRouter, kRouterBias, kHead, kScalar };
+enum class ShardRule { kReplicated, kColumn, kRow, kExpert, kVocabulary };
+
+struct WeightSpec {
+  std::string name;               // Hugging Face's, e.g. model.layers.3.mlp.experts.7.up_proj.weight
+  std::vector<int64_t> shape;
+  WeightKind kind = WeightKind::kLinear;
+  ShardRule shard = ShardRule::kReplicated;
+  bool keep_float32 = false;      // e_score_correction_bias, log_temperature
+  bool is_mtp = false;            // belongs to the MTP module
+  bool is_routed_expert = false;
+  // Another weight's name whose tensor this one is (lm_head of tied embeddings, layers.61.embed_tokens): it is not stored twice;
+  // a file may hold it or leave it out.
+  std::string tied_to;
+  bool optional = false;          // may be absent from a file (log_temperature)
+};
+
+// From the configuration alone (no memory for weights): what `inspect` prints.
+std::vector<WeightSpec> ListWeights(const ModelConfig& config);
+
+struct ParameterCount {
+  int64_t total = 0;   // without the MTP module
+  int64_t active = 0;  // a token uses: total less the routed experts that it does not choose, and the embedding counted as stored
+  int64_t mtp = 0;
+};
+ParameterCount CountParameters(const ModelConfig& config);
+
+}  // namespace fathom

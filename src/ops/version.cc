@@ -1,0 +1,7 @@
+#include "ops/version.h"
+
+namespace fathom::ops {
+
+int CudaInterfaceVersion() { return kCudaInterfaceVersion; }
+
+}  // namespace fathom::ops
