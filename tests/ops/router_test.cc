@@ -55,7 +55,7 @@ std::vector<Case> Cases() {
       {"V3", 256, true, {.top_k = 8, .score_func = 1, .n_group = 8, .topk_group = 4, .routed_scaling_factor = 2.5}},
       {"odd", 15, true, {.top_k = 4, .score_func = 1, .n_group = 5, .topk_group = 2, .group_top2 = true}},
       {"every expert", 5, false, {.top_k = 5, .score_func = 0}},
-      {"one", 7, false, {.top_k = 1, .score_func = 0}},
+      {"one", 7, false, {.top_k = 1, .score_func = 0, .norm_topk_prob = false}},
   };
 }
 
