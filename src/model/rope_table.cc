@@ -96,7 +96,7 @@ at::Tensor RopeTable::DynamicInvFreq(const PackedBatch& batch) const {
 
 std::pair<at::Tensor, at::Tensor> RopeTable::At(const PackedBatch& batch) const {
   const at::Tensor position_T1 = batch.positions_T.to(at::kFloat).unsqueeze(1);
-  const at::Tensor angle_TD = position_T1 * (scaling_.kind == RopeKind::kDynamic ? DynamicInvFreq(batch) : inv_freq_.unsqueeze(0));
+  const at::Tensor angle_TD = position_T1.mul(scaling_.kind == RopeKind::kDynamic ? DynamicInvFreq(batch) : inv_freq_.unsqueeze(0));
   at::Tensor cos_TD = angle_TD.cos(), sin_TD = angle_TD.sin();
   if (factor_ != 1.0) {
     cos_TD.mul_(factor_);

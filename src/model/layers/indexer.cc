@@ -1,6 +1,7 @@
 // Legend: T packed tokens, D hidden_size, Q q_lora_rank, H index heads, d index_head_dim, n queries and S keys of one sequence.
 #include "model/layers/indexer.h"
 
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/layer_norm.h>
@@ -63,7 +64,7 @@ at::Tensor ChooseKeys(const at::Tensor& q_nHd, const at::Tensor& k_Sd, const at:
     const at::Tensor scores = at::matmul(q, k_dS).mul_(scale).relu_().view({c, H, S});
     at::Tensor index = at::matmul(weights_nH.narrow(0, first, c).unsqueeze(1), scores).squeeze(1);  // [c, S]
     const at::Tensor last_c = at::arange(S - n + first, S - n + first + c, key_S.options());
-    index.masked_fill_(key_S.unsqueeze(0) > last_c.unsqueeze(1), -std::numeric_limits<double>::infinity());
+    index.masked_fill_(key_S.unsqueeze(0).gt(last_c.unsqueeze(1)), -std::numeric_limits<double>::infinity());
     chosen.push_back(std::get<1>(at::topk(index, std::min(topk, S), -1)).to(at::kInt));
   }
   return at::cat(chosen, 0);

@@ -45,7 +45,7 @@ Moe::Moe(const ModelConfig& config, int64_t layer_idx, int64_t trace_idx, Weight
 at::Tensor Moe::Logits(const at::Tensor& x_TD, const ForwardContext& context) const {
   const at::Tensor logits_TE = router_(x_TD.to(at::kFloat));
   if (!log_temperature_.defined()) return logits_TE;
-  return logits_TE / (log_temperature_.exp() * context.router_temperature);
+  return logits_TE.div(log_temperature_.exp().mul(context.router_temperature));
 }
 
 at::Tensor Moe::operator()(const at::Tensor& x_TD, const LayerStep& step) const {

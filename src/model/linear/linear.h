@@ -45,6 +45,9 @@ class Linear {
   // The product with rows r0 .. r1 (without bias), and with their transpose. Not differentiable.
   at::Tensor ApplyRows(const at::Tensor& x_MK, int64_t r0, int64_t r1) const;
   at::Tensor ApplyRowsTransposed(const at::Tensor& y_MR, int64_t r0, int64_t r1) const;
+  // The same for all heads: LinearWeight::ForwardHeads and TransposedHeads.
+  at::Tensor ApplyHeads(const at::Tensor& x_MHK, int64_t stride, int64_t r0, int64_t r1) const;
+  at::Tensor ApplyHeadsTransposed(const at::Tensor& y_MHR, int64_t stride, int64_t r0, int64_t r1) const;
   const std::shared_ptr<LinearWeight>& weight() const { return weight_; }
   const std::optional<at::Tensor>& bias() const { return bias_; }
   explicit operator bool() const { return weight_ != nullptr; }

@@ -1,4 +1,5 @@
 // The autograd functions of Linear and GroupedLinear.
+#include <ATen/core/grad_mode.h>
 #include <ATen/core/ivalue.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/stack.h>
@@ -153,6 +154,13 @@ at::Tensor Linear::operator()(const at::Tensor& x) const {
 
 at::Tensor Linear::ApplyRows(const at::Tensor& x_MK, int64_t r0, int64_t r1) const { return weight_->ForwardRows(x_MK, r0, r1); }
 at::Tensor Linear::ApplyRowsTransposed(const at::Tensor& y_MR, int64_t r0, int64_t r1) const { return weight_->TransposedRows(y_MR, r0, r1); }
+
+at::Tensor Linear::ApplyHeads(const at::Tensor& x_MHK, int64_t stride, int64_t r0, int64_t r1) const {
+  return weight_->ForwardHeads(x_MHK, stride, r0, r1);
+}
+at::Tensor Linear::ApplyHeadsTransposed(const at::Tensor& y_MHR, int64_t stride, int64_t r0, int64_t r1) const {
+  return weight_->TransposedHeads(y_MHR, stride, r0, r1);
+}
 
 GroupedLinear::GroupedLinear(std::shared_ptr<GroupedWeight> weight) : weight_(std::move(weight)) {}
 
