@@ -2,8 +2,13 @@
 
 namespace fathom {
 
+// One file a verb: src/cli/NAME.cc.
+VerbFunction AddModels(CLI::App& app, CommonOptions& common);
+
 const std::vector<Verb>& Verbs() {
-  static const std::vector<Verb> kVerbs = {};
+  static const std::vector<Verb> kVerbs = {
+      {"models", AddModels},
+  };
   return kVerbs;
 }
 
