@@ -2,8 +2,15 @@
 
 namespace fathom {
 
+// One file a verb: src/cli/NAME.cc.
+VerbFunction AddInspect(CLI::App& app, CommonOptions& common);
+VerbFunction AddModels(CLI::App& app, CommonOptions& common);
+
 const std::vector<Verb>& Verbs() {
-  static const std::vector<Verb> kVerbs = {};
+  static const std::vector<Verb> kVerbs = {
+      {"inspect", AddInspect},
+      {"models", AddModels},
+  };
   return kVerbs;
 }
 

@@ -1,0 +1,41 @@
+// The schemas of every operator of the namespace `fathom`; C++ signatures are in library.h.
+#include <torch/library.h>
+
+TORCH_LIBRARY(fathom, m) {
+  m.def("linear_rows(Tensor x, Tensor w, Tensor? bias) -> Tensor");
+
+  m.def("rms_norm(Tensor x, Tensor w, float eps) -> Tensor");
+  m.def("rms_norm_backward(Tensor dy, Tensor x, Tensor w, float eps) -> (Tensor, Tensor)");
+  m.def("add_rms_norm(Tensor x, Tensor residual, Tensor w, float eps) -> (Tensor, Tensor)");
+
+  m.def("rope(Tensor x, Tensor cos, Tensor sin, bool interleaved) -> Tensor");
+  m.def("rope_backward(Tensor dy, Tensor cos, Tensor sin, bool interleaved) -> Tensor");
+
+  m.def("swiglu(Tensor gate_up) -> Tensor");
+  m.def("swiglu_backward(Tensor dy, Tensor gate_up) -> Tensor");
+
+  m.def("route(Tensor logits, Tensor? bias, int top_k, int score_func, int n_group, int topk_group, bool group_top2, "
+        "bool norm_topk_prob, float routed_scaling_factor) -> (Tensor, Tensor)");
+  m.def("route_replay(Tensor logits, Tensor topk_idx, int score_func, bool norm_topk_prob, float routed_scaling_factor) -> Tensor");
+  m.def("route_backward(Tensor dweights, Tensor logits, Tensor topk_idx, int score_func, bool norm_topk_prob, "
+        "float routed_scaling_factor) -> Tensor");
+
+  m.def("sort_by_expert(Tensor topk_idx, int num_experts) -> (Tensor, Tensor)");
+  m.def("gather_tokens(Tensor x, Tensor order, int top_k) -> Tensor");
+  m.def("gather_tokens_backward(Tensor dy, Tensor order, int top_k) -> Tensor");
+  m.def("combine_tokens(Tensor x_sorted, Tensor order, Tensor weights) -> Tensor");
+  m.def("combine_tokens_backward(Tensor dy, Tensor x_sorted, Tensor order, Tensor weights) -> (Tensor, Tensor)");
+  m.def("grouped_linear(Tensor x, Tensor w, Tensor offsets) -> Tensor");
+  m.def("grouped_linear_dgrad(Tensor dy, Tensor w, Tensor offsets) -> Tensor");
+  m.def("grouped_linear_wgrad(Tensor dy, Tensor x, Tensor offsets) -> Tensor");
+
+  m.def("packed_attention(Tensor q, Tensor k, Tensor v, Tensor cu_q, Tensor cu_k, float scale, int window, Tensor? topk_idx) -> Tensor");
+  m.def("packed_attention_forward(Tensor q, Tensor k, Tensor v, Tensor cu_q, Tensor cu_k, float scale, int window, "
+        "Tensor? topk_idx) -> (Tensor, Tensor)");
+  m.def("packed_attention_backward(Tensor dout, Tensor q, Tensor k, Tensor v, Tensor out, Tensor lse, Tensor cu_q, Tensor cu_k, "
+        "float scale, int window, Tensor? topk_idx) -> (Tensor, Tensor, Tensor)");
+  m.def("paged_attention(Tensor q, Tensor k_pages, Tensor v_pages, Tensor page_table, Tensor cu_q, Tensor kv_lens, float scale, "
+        "int window) -> Tensor");
+  m.def("mla_paged_attention(Tensor q_latent, Tensor q_rope, Tensor pages, Tensor page_table, Tensor cu_q, Tensor kv_lens, "
+        "float scale, Tensor? topk_idx) -> Tensor");
+}

@@ -1,0 +1,70 @@
+// Every operator of the namespace `fathom` with its C++ signature; library.cc has the schemas in the same order.
+// The CUDA library registers kernels for the same names. Formulas and shapes are in the contracts (NAME/NAME.h).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <tuple>
+
+#include "ops/dispatch.h"
+
+namespace fathom::ops {
+
+using at::Tensor;
+using OptionalTensor = std::optional<at::Tensor>;
+
+// linear
+using LinearRowsOp = Op<"fathom::linear_rows", Tensor(const Tensor&, const Tensor&, const OptionalTensor&)>;
+
+// norm. The backward of rms_norm gives (dx, dw); dw is summed in float32.
+using RmsNormOp = Op<"fathom::rms_norm", Tensor(const Tensor&, const Tensor&, double)>;
+using RmsNormBackwardOp =
+    Op<"fathom::rms_norm_backward", std::tuple<Tensor, Tensor>(const Tensor&, const Tensor&, const Tensor&, double)>;
+using AddRmsNormOp = Op<"fathom::add_rms_norm", std::tuple<Tensor, Tensor>(const Tensor&, const Tensor&, const Tensor&, double)>;
+
+// rope
+using RopeOp = Op<"fathom::rope", Tensor(const Tensor&, const Tensor&, const Tensor&, bool)>;
+using RopeBackwardOp = Op<"fathom::rope_backward", Tensor(const Tensor&, const Tensor&, const Tensor&, bool)>;
+
+// swiglu
+using SwigluOp = Op<"fathom::swiglu", Tensor(const Tensor&)>;
+using SwigluBackwardOp = Op<"fathom::swiglu_backward", Tensor(const Tensor&, const Tensor&)>;
+
+// router: (logits, bias, top_k, score_func, n_group, topk_group, group_top2, norm_topk_prob, routed_scaling_factor)
+using RouteOp = Op<"fathom::route", std::tuple<Tensor, Tensor>(const Tensor&, const OptionalTensor&, int64_t, int64_t, int64_t, int64_t,
+                                                               bool, bool, double)>;
+// (logits, topk_idx, score_func, norm_topk_prob, routed_scaling_factor)
+using RouteReplayOp = Op<"fathom::route_replay", Tensor(const Tensor&, const Tensor&, int64_t, bool, double)>;
+// (dweights, logits, topk_idx, score_func, norm_topk_prob, routed_scaling_factor) -> dlogits
+using RouteBackwardOp = Op<"fathom::route_backward", Tensor(const Tensor&, const Tensor&, const Tensor&, int64_t, bool, double)>;
+
+// experts
+using SortByExpertOp = Op<"fathom::sort_by_expert", std::tuple<Tensor, Tensor>(const Tensor&, int64_t)>;
+using GatherTokensOp = Op<"fathom::gather_tokens", Tensor(const Tensor&, const Tensor&, int64_t)>;
+using GatherTokensBackwardOp = Op<"fathom::gather_tokens_backward", Tensor(const Tensor&, const Tensor&, int64_t)>;
+using CombineTokensOp = Op<"fathom::combine_tokens", Tensor(const Tensor&, const Tensor&, const Tensor&)>;
+// (dy, x_sorted, order, weights) -> (dx_sorted, dweights)
+using CombineTokensBackwardOp =
+    Op<"fathom::combine_tokens_backward", std::tuple<Tensor, Tensor>(const Tensor&, const Tensor&, const Tensor&, const Tensor&)>;
+using GroupedLinearOp = Op<"fathom::grouped_linear", Tensor(const Tensor&, const Tensor&, const Tensor&)>;
+using GroupedLinearDgradOp = Op<"fathom::grouped_linear_dgrad", Tensor(const Tensor&, const Tensor&, const Tensor&)>;
+using GroupedLinearWgradOp = Op<"fathom::grouped_linear_wgrad", Tensor(const Tensor&, const Tensor&, const Tensor&)>;
+
+// attention. packed_attention_forward gives (out, lse [Tq, H] float32, natural logarithm, -inf for a query that sees no key).
+using PackedAttentionOp = Op<"fathom::packed_attention", Tensor(const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
+                                                                double, int64_t, const OptionalTensor&)>;
+using PackedAttentionForwardOp =
+    Op<"fathom::packed_attention_forward", std::tuple<Tensor, Tensor>(const Tensor&, const Tensor&, const Tensor&, const Tensor&,
+                                                                      const Tensor&, double, int64_t, const OptionalTensor&)>;
+// (dout, q, k, v, out, lse, cu_q, cu_k, scale, window, topk_idx) -> (dq, dk, dv), contiguous
+using PackedAttentionBackwardOp =
+    Op<"fathom::packed_attention_backward",
+       std::tuple<Tensor, Tensor, Tensor>(const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
+                                          const Tensor&, const Tensor&, double, int64_t, const OptionalTensor&)>;
+using PagedAttentionOp = Op<"fathom::paged_attention", Tensor(const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
+                                                              const Tensor&, double, int64_t)>;
+using MlaPagedAttentionOp =
+    Op<"fathom::mla_paged_attention", Tensor(const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
+                                             double, const OptionalTensor&)>;
+
+}  // namespace fathom::ops
