@@ -1,0 +1,244 @@
+// FlashAttention-2's forward (arXiv 2307.08691) on mma.sync, for packed and paged keys. A block takes 64 rows of one key head: row r of a
+// sequence is query r / group, head r % group of the group of query heads that share the key head, so that decoding reads each key once.
+#include <math_constants.h>
+
+#include "cuda/attention/attention_kernel.h"
+#include "cuda/attention/sequence.cuh"
+#include "cuda/mma.cuh"
+#include "cuda/scalar.cuh"
+
+namespace fathom::cuda {
+namespace {
+
+constexpr int kRows = 64, kKeys = 64, kThreads = 128;
+constexpr float kLog2E = 1.44269504088896341f, kLn2 = 0.69314718055994531f;
+
+template <int DK, int DV>
+struct Shape {
+  // Rows padded by 16 bytes: the eight rows that ldmatrix reads lie in different banks.
+  static constexpr int kKPitch = DK + 8, kVPitch = DV + 8;
+  static constexpr int kBytes = (kRows * kKPitch + 2 * kKeys * (kKPitch + kVPitch)) * 2;
+};
+
+struct Tile {
+  int sequence, first_row;
+};
+
+// The blockIdx.x-th tile of all sequences, by the first warp; sequence -1: there are fewer.
+__device__ Tile FindTile(const AttentionParams& p, int group, int tile) {
+  const int lane = threadIdx.x % 32;
+  int before = 0;
+  for (int base = 0; base < p.batch; base += 32) {
+    const int b = base + lane;
+    const int tiles = b < p.batch ? ((p.cu_q[b + 1] - p.cu_q[b]) * group + kRows - 1) / kRows : 0;
+    int inclusive = tiles;
+#pragma unroll
+    for (int offset = 1; offset < 32; offset *= 2) {
+      const int other = __shfl_up_sync(0xffffffffu, inclusive, offset);
+      if (lane >= offset) inclusive += other;
+    }
+    const int first = before + inclusive - tiles;
+    const unsigned found = __ballot_sync(0xffffffffu, tile >= first && tile < first + tiles);
+    if (found != 0) {
+      const int owner = __ffs(found) - 1;
+      return {base + owner, (tile - __shfl_sync(0xffffffffu, first, owner)) * kRows};
+    }
+    before += __shfl_sync(0xffffffffu, inclusive, 31);
+  }
+  return {-1, 0};
+}
+
+template <typename T, int D, int kPitch>
+__device__ __forceinline__ void CopyKeys(const AttentionParams& p, const KeyLayout& layout, const Sequence& sequence, int kv_head, int first, int end,
+                                         T* shared) {
+  constexpr int kChunks = D / 8;
+#pragma unroll
+  for (int i = 0; i < kKeys * kChunks / kThreads; ++i) {
+    const int index = i * kThreads + threadIdx.x, row = index / kChunks, chunk = index % kChunks;
+    const bool valid = first + row < end;
+    const T* source = valid ? KeyRow<T>(p, layout, sequence, first + row, kv_head) + chunk * 8 : static_cast<const T*>(layout.base);
+    CopyAsync16(SharedAddress(shared + row * kPitch + chunk * 8), source, valid);
+  }
+}
+
+template <typename T, int DK, int DV>
+__global__ __launch_bounds__(kThreads) void FlashKernel(AttentionParams p) {
+  using S = Shape<DK, DV>;
+  extern __shared__ __align__(16) unsigned char memory[];
+  __shared__ Tile shared_tile;
+  T* q_shared = reinterpret_cast<T*>(memory);
+  T* k_shared = q_shared + kRows * S::kKPitch;
+  T* v_shared = k_shared + 2 * kKeys * S::kKPitch;
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
+  const int group = p.heads / p.kv_heads, kv_head = blockIdx.y;
+  if (warp == 0) {
+    // The last tiles of a sequence see the most keys: they start first.
+    const Tile tile = FindTile(p, group, static_cast<int>(gridDim.x - 1 - blockIdx.x));
+    if (lane == 0) shared_tile = tile;
+  }
+  __syncthreads();
+  const Tile tile = shared_tile;
+  if (tile.sequence < 0) return;
+  const Sequence sequence = SequenceAt(p, tile.sequence);
+  const int total_rows = sequence.num_queries * group, last_row = min(total_rows, tile.first_row + kRows) - 1;
+  int key_begin, key_end, unused;
+  VisibleRange(p, sequence, tile.first_row / group, key_begin, unused);
+  VisibleRange(p, sequence, last_row / group, unused, key_end);
+  key_begin = key_begin / kKeys * kKeys;
+  const int all_tiles = max(0, (key_end - key_begin + kKeys - 1) / kKeys);
+  const int split_tiles = (all_tiles + p.num_splits - 1) / p.num_splits;
+  const int tile_begin = min(all_tiles, static_cast<int>(blockIdx.z) * split_tiles), tile_end = min(all_tiles, tile_begin + split_tiles);
+
+  const auto start_copy = [&](int n) {
+    const int first = key_begin + n * kKeys, stage = n % 2;
+    CopyKeys<T, DK, S::kKPitch>(p, p.k, sequence, kv_head, first, key_end, k_shared + stage * kKeys * S::kKPitch);
+    CopyKeys<T, DV, S::kVPitch>(p, p.v, sequence, kv_head, first, key_end, v_shared + stage * kKeys * S::kVPitch);
+  };
+#pragma unroll
+  for (int i = 0; i < kRows * (DK / 8) / kThreads; ++i) {
+    const int index = i * kThreads + threadIdx.x, row = index / (DK / 8), chunk = index % (DK / 8);
+    const int r = tile.first_row + row;
+    const bool valid = r < total_rows;
+    const T* source = static_cast<const T*>(p.q);
+    if (valid) source += (sequence.query_begin + r / group) * p.q_token_stride + (kv_head * group + r % group) * p.q_head_stride + chunk * 8;
+    CopyAsync16(SharedAddress(q_shared + row * S::kKPitch + chunk * 8), source, valid);
+  }
+  if (tile_begin < tile_end) start_copy(tile_begin);
+  CopyAsyncCommit();
+
+  // This lane's rows g and g + 8 of the warp's sixteen.
+  int visible_begin[2], visible_end[2];
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const int r = tile.first_row + warp * 16 + g + half * 8;
+    VisibleRange(p, sequence, r / group, visible_begin[half], visible_end[half]);
+    if (r >= total_rows) visible_end[half] = 0;
+  }
+  const float scale = p.scale * kLog2E;
+  float out[DV / 8][4] = {};
+  float top[2] = {-CUDART_INF_F, -CUDART_INF_F}, total[2] = {0.0f, 0.0f};
+  uint32_t q_fragments[DK / 16][4];
+
+  for (int n = tile_begin; n < tile_end; ++n) {
+    CopyAsyncWait<0>();
+    __syncthreads();
+    if (n == tile_begin) {
+#pragma unroll
+      for (int k = 0; k < DK / 16; ++k)
+        LoadMatrix4(q_fragments[k], SharedAddress(q_shared + (warp * 16 + lane % 16) * S::kKPitch + k * 16 + lane / 16 * 8));
+    }
+    if (n + 1 < tile_end) start_copy(n + 1);
+    CopyAsyncCommit();
+    const T* keys = k_shared + n % 2 * kKeys * S::kKPitch;
+    const T* values = v_shared + n % 2 * kKeys * S::kVPitch;
+    float scores[kKeys / 8][4] = {};
+#pragma unroll
+    for (int k = 0; k < DK / 16; ++k) {
+#pragma unroll
+      for (int pair = 0; pair < kKeys / 16; ++pair) {
+        uint32_t b[4];
+        LoadMatrix4(b, SharedAddress(keys + (pair * 16 + lane / 16 * 8 + lane % 8) * S::kKPitch + k * 16 + lane / 8 % 2 * 8));
+        Mma<T>(scores[2 * pair], q_fragments[k][0], q_fragments[k][1], q_fragments[k][2], q_fragments[k][3], b[0], b[1]);
+        Mma<T>(scores[2 * pair + 1], q_fragments[k][0], q_fragments[k][1], q_fragments[k][2], q_fragments[k][3], b[2], b[3]);
+      }
+    }
+    const int first_key = key_begin + n * kKeys;
+    float new_top[2] = {top[0], top[1]};
+#pragma unroll
+    for (int i = 0; i < kKeys / 8; ++i) {
+#pragma unroll
+      for (int c = 0; c < 4; ++c) {
+        const int key = first_key + i * 8 + 2 * t + c % 2, half = c / 2;
+        scores[i][c] = key >= visible_begin[half] && key < visible_end[half] ? scores[i][c] * scale : -CUDART_INF_F;
+        new_top[half] = fmaxf(new_top[half], scores[i][c]);
+      }
+    }
+    float shrink[2];
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      new_top[half] = fmaxf(new_top[half], __shfl_xor_sync(0xffffffffu, new_top[half], 1));
+      new_top[half] = fmaxf(new_top[half], __shfl_xor_sync(0xffffffffu, new_top[half], 2));
+      const float base = new_top[half] == -CUDART_INF_F ? 0.0f : new_top[half];
+      shrink[half] = exp2f(top[half] - base);
+      top[half] = new_top[half];
+      new_top[half] = base;
+      total[half] *= shrink[half];
+    }
+#pragma unroll
+    for (int i = 0; i < kKeys / 8; ++i) {
+#pragma unroll
+      for (int c = 0; c < 4; ++c) {
+        scores[i][c] = exp2f(scores[i][c] - new_top[c / 2]);
+        total[c / 2] += scores[i][c];
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < DV / 8; ++i) {
+#pragma unroll
+      for (int c = 0; c < 4; ++c) out[i][c] *= shrink[c / 2];
+    }
+#pragma unroll
+    for (int k = 0; k < kKeys / 16; ++k) {
+      const uint32_t a0 = PackPair<T>(scores[2 * k][0], scores[2 * k][1]), a1 = PackPair<T>(scores[2 * k][2], scores[2 * k][3]);
+      const uint32_t a2 = PackPair<T>(scores[2 * k + 1][0], scores[2 * k + 1][1]), a3 = PackPair<T>(scores[2 * k + 1][2], scores[2 * k + 1][3]);
+#pragma unroll
+      for (int pair = 0; pair < DV / 16; ++pair) {
+        uint32_t b[4];
+        LoadMatrix4Transposed(b, SharedAddress(values + (k * 16 + lane / 8 % 2 * 8 + lane % 8) * S::kVPitch + pair * 16 + lane / 16 * 8));
+        Mma<T>(out[2 * pair], a0, a1, a2, a3, b[0], b[1]);
+        Mma<T>(out[2 * pair + 1], a0, a1, a2, a3, b[2], b[3]);
+      }
+    }
+  }
+  CopyAsyncWait<0>();
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    total[half] += __shfl_xor_sync(0xffffffffu, total[half], 1);
+    total[half] += __shfl_xor_sync(0xffffffffu, total[half], 2);
+    const int r = tile.first_row + warp * 16 + g + half * 8;
+    if (r >= total_rows) continue;
+    const int64_t item = static_cast<int64_t>(sequence.query_begin + r / group) * p.heads + kv_head * group + r % group;
+    const float inverse = total[half] > 0.0f ? 1.0f / total[half] : 0.0f;
+    const float lse = total[half] > 0.0f ? top[half] + log2f(total[half]) : -CUDART_INF_F;
+    if (p.num_splits > 1) {
+      float* place = p.partial_out + (static_cast<int64_t>(blockIdx.z) * p.tokens * p.heads + item) * DV;
+#pragma unroll
+      for (int i = 0; i < DV / 8; ++i)
+        *reinterpret_cast<float2*>(place + i * 8 + 2 * t) = make_float2(out[i][2 * half] * inverse, out[i][2 * half + 1] * inverse);
+      if (t == 0) p.partial_lse[item * p.num_splits + blockIdx.z] = lse;
+    } else {
+      T* place = static_cast<T*>(p.out) + item * DV;
+#pragma unroll
+      for (int i = 0; i < DV / 8; ++i)
+        *reinterpret_cast<uint32_t*>(place + i * 8 + 2 * t) = PackPair<T>(out[i][2 * half] * inverse, out[i][2 * half + 1] * inverse);
+      if (t == 0 && p.lse != nullptr) p.lse[item] = lse * kLn2;
+    }
+  }
+}
+
+template <typename T, int DK, int DV>
+void Launch(const AttentionParams& p, cudaStream_t stream) {
+  constexpr int kBytes = Shape<DK, DV>::kBytes;
+  cudaFuncSetAttribute(FlashKernel<T, DK, DV>, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes);
+  const int group = p.heads / p.kv_heads;
+  // No more tiles than this, whatever the lengths: the host does not know them.
+  const unsigned tiles = static_cast<unsigned>(static_cast<int64_t>(p.tokens) * group / kRows + p.batch);
+  FlashKernel<T, DK, DV><<<dim3(tiles, p.kv_heads, p.num_splits), kThreads, kBytes, stream>>>(p);
+}
+
+template <typename T>
+void LaunchShape(const AttentionParams& p, cudaStream_t stream) {
+  if (p.dk == 64) return Launch<T, 64, 64>(p, stream);
+  if (p.dk == 128) return Launch<T, 128, 128>(p, stream);
+  Launch<T, 192, 128>(p, stream);
+}
+
+}  // namespace
+
+bool FlashSupports(int dk, int dv) { return (dk == 64 && dv == 64) || (dk == 128 && dv == 128) || (dk == 192 && dv == 128); }
+
+void LaunchFlashAttention(const AttentionParams& p, cudaStream_t stream) {
+  p.dtype == Dtype::kBf16 ? LaunchShape<__nv_bfloat16>(p, stream) : LaunchShape<__half>(p, stream);
+}
+
+}  // namespace fathom::cuda
