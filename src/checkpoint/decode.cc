@@ -17,6 +17,7 @@
 #include "base/error.h"
 #include "checkpoint/dtype_names.h"
 #include "checkpoint/ggml_blocks.h"
+#include "checkpoint/narrow.h"
 #include "checkpoint/tensor_file.h"
 
 namespace fathom {
@@ -81,17 +82,6 @@ void NarrowToBFloat16(const float* in, int64_t n, uint16_t* out) {
   }
 }
 
-void Narrow(const float* in, int64_t n, void* out, at::ScalarType dtype) {
-  if (dtype == at::kFloat) {
-    std::memcpy(out, in, static_cast<size_t>(n) * 4);
-  } else if (dtype == at::kBFloat16) {
-    NarrowToBFloat16(in, n, static_cast<uint16_t*>(out));
-  } else {
-    auto* half = static_cast<uint16_t*>(out);
-    for (int64_t i = 0; i < n; ++i) half[i] = c10::detail::fp16_ieee_from_fp32_value(in[i]);
-  }
-}
-
 at::ScalarType ValueType(const TensorEntry& entry) {
   if (!entry.is_ggml_block) return entry.dtype;
   if (entry.ggml == GgmlType::kF32) return at::kFloat;
@@ -131,6 +121,17 @@ std::span<const std::byte> RowBytes(const TensorEntry& entry, int64_t row0, int6
 
 }  // namespace
 
+void NarrowFloats(const float* in, int64_t n, void* out, at::ScalarType dtype) {
+  if (dtype == at::kFloat) {
+    std::memcpy(out, in, static_cast<size_t>(n) * 4);
+  } else if (dtype == at::kBFloat16) {
+    NarrowToBFloat16(in, n, static_cast<uint16_t*>(out));
+  } else {
+    auto* half = static_cast<uint16_t*>(out);
+    for (int64_t i = 0; i < n; ++i) half[i] = c10::detail::fp16_ieee_from_fp32_value(in[i]);
+  }
+}
+
 void DecodeRows(const TensorEntry& entry, int64_t row0, int64_t row1, void* out, at::ScalarType dtype) {
   FATHOM_CHECK(dtype == at::kFloat || dtype == at::kBFloat16 || dtype == at::kHalf, "rows are decoded to f32, bf16 or f16, not {}",
                c10::toString(dtype));
@@ -156,7 +157,7 @@ void DecodeRows(const TensorEntry& entry, int64_t row0, int64_t row1, void* out,
       if (in == nullptr) GatherStrided(entry, row0 * entry.num_cols() + done, n, static_cast<size_t>(size), gathered);
       ToFloat(stored, in == nullptr ? gathered : in + done * size, n, values);
     }
-    Narrow(values, n, out_bytes + done * out_size, dtype);
+    NarrowFloats(values, n, out_bytes + done * out_size, dtype);
   }
 }
 

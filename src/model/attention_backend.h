@@ -39,9 +39,13 @@ struct PackedBatch {
   at::Tensor tokens_T;     // int64
   at::Tensor positions_T;  // int64, position of each token in its sequence
   at::Tensor cu_seqlens;   // [B+1] int32
+  std::vector<int32_t> lens;  // host copy: tokens of each sequence in the batch; empty: read from cu_seqlens when a backend is made
   // A batch of whole sequences (no cache): positions start at 0.
   static PackedBatch FromSequences(const std::vector<std::vector<int32_t>>& sequences, at::Device device);
 };
+
+// Tokens of each sequence of the batch, on the host.
+std::vector<int32_t> HostLens(const PackedBatch& batch);
 
 // Training and scoring: every sequence is whole in the batch.
 std::unique_ptr<AttentionBackend> MakePackedCausal(const ModelConfig& config, const PackedBatch& batch);
