@@ -3,18 +3,20 @@
 
 #include <c10/core/Device.h>
 
+#include <string>
+
 #include "cli/verbs.h"
 
 namespace fathom {
 
-// Sets the number of threads, and loads the CUDA backend when a device is asked for or could be there. The first call of the program
-// into LibTorch. Throws UserError when --device cuda cannot be had.
+// What every verb needs before it begins: the number of threads, and the CUDA backend where --device asks for it (before any other call
+// into LibTorch, which remembers whether there was one). Throws UserError when --device cuda cannot be had.
 void PrepareCompute(const CommonOptions& common);
 
-// The device of --device; auto is cuda where it works.
+// The device of --device; auto is cuda where it works. Called by verbs that compute, before their first tensor.
 c10::Device ResolveDevice(const CommonOptions& common);
 
-// Whether the backend is loaded and a device answers; else why not.
+// Whether the backend is loaded now and a device answers; else why not, in one line.
 bool CudaIsUsable(std::string* why);
 
 }  // namespace fathom

@@ -4,9 +4,10 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/layer_norm.h>
 #include <ATen/ops/matmul.h>
-#include <ATen/ops/topk.h>
+#include <ATen/ops/sort.h>
 
 #include <algorithm>
 #include <cmath>
@@ -57,6 +58,7 @@ at::Tensor ChooseKeys(const at::Tensor& q_nHd, const at::Tensor& k_Sd, const at:
   const double scale = 1.0 / std::sqrt(static_cast<double>(d));
   const at::Tensor k_dS = k_Sd.to(at::kFloat).t();
   const at::Tensor key_S = at::arange(S, weights_nH.options().dtype(at::kLong));
+  if (n == 0) return at::empty({0, std::min(topk, S)}, weights_nH.options().dtype(at::kInt));
   std::vector<at::Tensor> chosen;
   for (int64_t first = 0; first < n; first += kQueriesAtOnce) {
     const int64_t c = std::min(kQueriesAtOnce, n - first);
@@ -65,7 +67,7 @@ at::Tensor ChooseKeys(const at::Tensor& q_nHd, const at::Tensor& k_Sd, const at:
     at::Tensor index = at::matmul(weights_nH.narrow(0, first, c).unsqueeze(1), scores).squeeze(1);  // [c, S]
     const at::Tensor last_c = at::arange(S - n + first, S - n + first + c, key_S.options());
     index.masked_fill_(key_S.unsqueeze(0).gt(last_c.unsqueeze(1)), -std::numeric_limits<double>::infinity());
-    chosen.push_back(std::get<1>(at::topk(index, std::min(topk, S), -1)).to(at::kInt));
+    chosen.push_back(std::get<1>(at::sort(index, /*stable=*/true, -1, /*descending=*/true)).narrow(1, 0, std::min(topk, S)).to(at::kInt));
   }
   return at::cat(chosen, 0);
 }

@@ -1,7 +1,6 @@
 // Which keys a query sees, and where they lie: the part that dense, paged and sparse attention differ in.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 
 namespace fathom::ops {
@@ -14,7 +13,8 @@ struct KeyRows {
   const int32_t* page_table = nullptr;
   int64_t page_size = 1;
   int64_t page_stride = 0;
-  const char* Row(int64_t j) const {
+  // Inlined always: kernel files of different instruction sets must not share one compiled body.
+  __attribute__((always_inline)) const char* Row(int64_t j) const {
     if (page_table == nullptr) return base + j * stride;
     return base + page_table[j / page_size] * page_stride + j % page_size * stride;
   }
@@ -27,7 +27,8 @@ struct KeyRange {
 // Query `i` of n_q (the last n_q of n_k keys) sees keys [begin, end): causal, and the last `window` ones when window >= 0.
 inline KeyRange VisibleRange(int64_t i, int64_t n_q, int64_t n_k, int64_t window) {
   const int64_t last = i + n_k - n_q;
-  return {.begin = window >= 0 ? std::max<int64_t>(0, last - window + 1) : 0, .end = std::max<int64_t>(0, last + 1)};
+  const int64_t begin = window >= 0 ? last - window + 1 : 0, end = last + 1;
+  return {.begin = begin > 0 ? begin : 0, .end = end > 0 ? end : 0};
 }
 
 }  // namespace fathom::ops

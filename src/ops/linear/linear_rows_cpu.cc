@@ -1,51 +1,32 @@
-#include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <torch/library.h>
 
 #include <algorithm>
 
 #include "ops/cpu/dtype.h"
+#include "ops/cpu/kernel_table.h"
+#include "ops/cpu/parallel_rows.h"
 #include "ops/library.h"
 
 namespace fathom::ops {
 namespace {
 
-template <typename X, typename W>
-float Dot(const X* x, const W* w, int64_t K) {
-  constexpr int64_t kLanes = 16;
-  float lanes[kLanes] = {};
-  int64_t k = 0;
-  for (; k + kLanes <= K; k += kLanes) {
-    for (int64_t i = 0; i < kLanes; ++i) lanes[i] += static_cast<float>(x[k + i]) * static_cast<float>(w[k + i]);
-  }
-  for (int64_t i = 0; k + i < K; ++i) lanes[i] += static_cast<float>(x[k + i]) * static_cast<float>(w[k + i]);
-  float sum = 0;
-  for (int64_t i = 0; i < kLanes; ++i) sum += lanes[i];
-  return sum;
-}
-
-template <typename X, typename W>
-void Rows(const Tensor& x, const Tensor& w, const OptionalTensor& bias, Tensor& y) {
-  const int64_t M = x.size(0), N = w.size(0), K = x.size(1);
-  const X* xp = x.const_data_ptr<X>();
-  const W *wp = w.const_data_ptr<W>(), *bp = bias ? bias->const_data_ptr<W>() : nullptr;
-  X* yp = y.mutable_data_ptr<X>();
-  at::parallel_for(0, N, std::max<int64_t>(1, 32768 / std::max<int64_t>(1, K)), [&](int64_t begin, int64_t end) {
-    for (int64_t n = begin; n < end; ++n) {
-      for (int64_t m = 0; m < M; ++m) {
-        yp[m * N + n] = static_cast<X>(Dot(xp + m * K, wp + n * K, K) + (bp ? static_cast<float>(bp[n]) : 0.0f));
-      }
-    }
-  });
-}
+constexpr int64_t kTileRows = 4;        // rows of the weight that a kernel takes at once
+constexpr int64_t kGrainValues = 65536;  // weights that are worth a thread: about 5 us of memory
 
 Tensor LinearRowsCpu(const Tensor& x, const Tensor& w, const OptionalTensor& bias) {
-  Tensor y = at::empty({x.size(0), w.size(0)}, x.options());
-  if (x.scalar_type() == at::kFloat && w.scalar_type() == at::kBFloat16) {
-    Rows<float, c10::BFloat16>(x, w, bias, y);
-  } else {
-    DispatchFloat(x.scalar_type(), [&](auto zero) { Rows<decltype(zero), decltype(zero)>(x, w, bias, y); });
-  }
+  const int64_t M = x.size(0), N = w.size(0), K = x.size(1);
+  Tensor y = at::empty({M, N}, x.options());
+  if (M == 0 || N == 0) return y;
+  const KernelTable& kernels = Kernels();
+  const KernelDtype x_dtype = KernelDtypeOf(x.scalar_type()), w_dtype = KernelDtypeOf(w.scalar_type());
+  const bool dots = x_dtype == kKernelBf16 && kernels.linear_rows_bf16 != nullptr;
+  const auto kernel = dots ? kernels.linear_rows_bf16 : x_dtype == kKernelF32 ? kernels.linear_rows_f32[w_dtype] : kernels.linear_rows_rounded[w_dtype];
+  const Tensor input = dots || x_dtype == kKernelF32 ? x : x.to(at::kFloat);
+  const LinearRowsArgs args{.x = input.const_data_ptr(), .w = w.const_data_ptr(), .bias = bias ? bias->const_data_ptr() : nullptr,
+                            .y = y.mutable_data_ptr(), .M = M, .N = N, .K = K};
+  const int64_t tiles = (N + kTileRows - 1) / kTileRows, grain = std::max<int64_t>(1, kGrainValues / std::max<int64_t>(1, K * kTileRows));
+  ParallelRows(tiles, grain, [&](int64_t begin, int64_t end) { kernel(args, begin * kTileRows, std::min(N, end * kTileRows)); });
   return y;
 }
 

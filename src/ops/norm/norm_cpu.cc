@@ -1,12 +1,14 @@
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/empty_like.h>
 #include <torch/library.h>
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
 #include "ops/cpu/dtype.h"
+#include "ops/cpu/kernel_table.h"
+#include "ops/cpu/parallel_rows.h"
 #include "ops/library.h"
 
 namespace fathom::ops {
@@ -23,49 +25,31 @@ float InverseRms(const T* x, int64_t D, float eps) {
   return 1.0f / std::sqrt(sum / static_cast<float>(D) + eps);
 }
 
-template <typename T>
-void NormRow(const T* x, const T* w, T* y, int64_t D, float eps) {
-  const float inverse = InverseRms(x, D, eps);
-  for (int64_t d = 0; d < D; ++d) {
-    const T normalised = static_cast<T>(static_cast<float>(x[d]) * inverse);
-    y[d] = static_cast<T>(static_cast<float>(w[d]) * static_cast<float>(normalised));
-  }
+NormArgs MakeArgs(const Tensor& x, const Tensor& w, Tensor& y, double eps) {
+  return {.x = x.const_data_ptr(), .residual = nullptr, .w = w.const_data_ptr(), .y = y.mutable_data_ptr(), .sum = nullptr, .D = x.size(1),
+          .x_stride = x.stride(0), .residual_stride = 0, .eps = static_cast<float>(eps)};
+}
+
+void RunRows(const NormArgs& args, int64_t T, at::ScalarType dtype) {
+  const auto kernel = Kernels().rms_norm[KernelDtypeOf(dtype)];
+  ParallelRows(T, RowGrain(args.D), [&](int64_t begin, int64_t end) { kernel(args, begin, end); });
 }
 
 Tensor RmsNormCpu(const Tensor& x, const Tensor& w, double eps) {
-  const int64_t T = x.size(0), D = x.size(1);
-  Tensor y = at::empty({T, D}, x.options());
+  Tensor y = at::empty({x.size(0), x.size(1)}, x.options());
   const Tensor weight = w.contiguous();
-  DispatchFloat(x.scalar_type(), [&](auto zero) {
-    using V = decltype(zero);
-    const V *xp = x.const_data_ptr<V>(), *wp = weight.const_data_ptr<V>();
-    V* yp = y.mutable_data_ptr<V>();
-    const int64_t stride = x.stride(0);
-    at::parallel_for(0, T, RowGrain(D), [&](int64_t begin, int64_t end) {
-      for (int64_t t = begin; t < end; ++t) NormRow(xp + t * stride, wp, yp + t * D, D, static_cast<float>(eps));
-    });
-  });
+  RunRows(MakeArgs(x, weight, y, eps), x.size(0), x.scalar_type());
   return y;
 }
 
 std::tuple<Tensor, Tensor> AddRmsNormCpu(const Tensor& x, const Tensor& residual, const Tensor& w, double eps) {
-  const int64_t T = x.size(0), D = x.size(1);
-  Tensor y = at::empty({T, D}, x.options()), sum = at::empty({T, D}, x.options());
+  Tensor y = at::empty({x.size(0), x.size(1)}, x.options()), sum = at::empty({x.size(0), x.size(1)}, x.options());
   const Tensor weight = w.contiguous();
-  DispatchFloat(x.scalar_type(), [&](auto zero) {
-    using V = decltype(zero);
-    const V *xp = x.const_data_ptr<V>(), *rp = residual.const_data_ptr<V>(), *wp = weight.const_data_ptr<V>();
-    V *yp = y.mutable_data_ptr<V>(), *sp = sum.mutable_data_ptr<V>();
-    const int64_t x_stride = x.stride(0), r_stride = residual.stride(0);
-    at::parallel_for(0, T, RowGrain(D), [&](int64_t begin, int64_t end) {
-      for (int64_t t = begin; t < end; ++t) {
-        const V *x_row = xp + t * x_stride, *r_row = rp + t * r_stride;
-        V* s_row = sp + t * D;
-        for (int64_t d = 0; d < D; ++d) s_row[d] = static_cast<V>(static_cast<float>(x_row[d]) + static_cast<float>(r_row[d]));
-        NormRow(s_row, wp, yp + t * D, D, static_cast<float>(eps));
-      }
-    });
-  });
+  NormArgs args = MakeArgs(x, weight, y, eps);
+  args.residual = residual.const_data_ptr();
+  args.residual_stride = residual.stride(0);
+  args.sum = sum.mutable_data_ptr();
+  RunRows(args, x.size(0), x.scalar_type());
   return {y, sum};
 }
 

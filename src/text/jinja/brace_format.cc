@@ -138,7 +138,8 @@ class BraceFormatter {
       if (text[*pos] == '{') ++open;
       if (text[*pos] == '}' && --open == 0) break;
     }
-    if (open > 0) FailValue(begin == text.size() ? "Single '{{' encountered in format string" : "expected '}}' before end of string");
+    if (open > 0 && begin == text.size()) FailValue("Single '{{' encountered in format string");
+    if (open > 0) FailValue("expected '}}' before end of string");
     const std::string field = text.substr(begin, *pos - begin);
     ++*pos;
     size_t name_end = 0;
@@ -198,8 +199,8 @@ class BraceFormatter {
     if (name.empty() || IsNumber(name)) {
       const bool automatic = name.empty();
       if (automatic ? next_ < 0 : next_ > 0) {
-        FailValue("cannot switch from {} to {}", automatic ? "manual field specification to automatic field numbering"
-                                                           : "automatic field numbering to manual field specification", "");
+        FailValue("cannot switch from {}", automatic ? "manual field specification to automatic field numbering"
+                                                     : "automatic field numbering to manual field specification");
       }
       const int64_t index = automatic ? next_++ : Index(name);
       if (!automatic) next_ = -1;

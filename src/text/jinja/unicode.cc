@@ -1,5 +1,6 @@
 #include "text/jinja/unicode.h"
 
+#include <unicode/locid.h>
 #include <unicode/uchar.h>
 #include <unicode/unistr.h>
 

@@ -1,0 +1,33 @@
+// Every kernel at the instruction set that the including level_*.cc is compiled for, and the table of them.
+#pragma once
+
+#include "ops/attention/attend_kernel.h"
+#include "ops/cpu/kernel_table.h"
+#include "ops/cpu/simd.h"
+#include "ops/linear/linear_rows_kernel.h"
+#include "ops/norm/norm_kernel.h"
+#include "ops/rope/rope_kernel.h"
+#include "ops/swiglu/swiglu_kernel.h"
+
+namespace fathom::ops {
+namespace {
+
+constexpr KernelTable MakeTable() {
+  return {
+      .linear_rows_f32 = {LinearRowsKernel<float, float>, LinearRowsKernel<Bf16, float>, LinearRowsKernel<F16, float>},
+      .linear_rows_rounded = {LinearRowsKernel<float, float>, LinearRowsKernel<Bf16, Bf16>, LinearRowsKernel<F16, F16>},
+#if defined(__AVX512BF16__)
+      .linear_rows_bf16 = LinearRowsBf16Kernel,
+#else
+      .linear_rows_bf16 = nullptr,
+#endif
+      .rms_norm = {NormKernel<float>, NormKernel<Bf16>, NormKernel<F16>},
+      .rope = {RopeKernel<float>, RopeKernel<Bf16>, RopeKernel<F16>},
+      .swiglu = {SwigluKernel<float>, SwigluKernel<Bf16>, SwigluKernel<F16>},
+      .attend = {AttendKernel<float>, AttendKernel<Bf16>, AttendKernel<F16>},
+      .finish = {FinishKernel<float>, FinishKernel<Bf16>, FinishKernel<F16>},
+  };
+}
+
+}  // namespace
+}  // namespace fathom::ops
