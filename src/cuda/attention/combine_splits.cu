@@ -1,6 +1,7 @@
 #include <math_constants.h>
 
 #include "cuda/attention/attention_kernel.h"
+#include "cuda/launch.cuh"
 #include "cuda/scalar.cuh"
 
 namespace fathom::cuda {
@@ -15,6 +16,8 @@ __global__ void CombineSplitsKernel(AttentionParams p) {
   __shared__ float weights[kMaxSplits];
   __shared__ float shared_total;
   __shared__ int shared_count;
+  LetNextStart();
+  WaitForPrevious();
   const int64_t item = blockIdx.x;
   const float* lse = p.partial_lse + item * p.num_splits;
   if (threadIdx.x < 32) {
@@ -60,7 +63,7 @@ __global__ void CombineSplitsKernel(AttentionParams p) {
 void LaunchCombineSplits(const AttentionParams& p, cudaStream_t stream) {
   const unsigned items = static_cast<unsigned>(p.tokens) * p.heads;
   const int threads = p.dv >= 512 ? 512 : p.dv >= 128 ? 128 : 64;
-  DispatchDtype(p.dtype, [&](auto type) { CombineSplitsKernel<typename decltype(type)::type><<<items, threads, 0, stream>>>(p); });
+  DispatchDtype(p.dtype, [&](auto type) { LaunchKernel(CombineSplitsKernel<typename decltype(type)::type>, items, threads, 0, stream, p); });
 }
 
 int ChooseSplits(int blocks, int num_slots, int max_splits) {

@@ -4,6 +4,7 @@
 
 #include "cuda/attention/attention_kernel.h"
 #include "cuda/attention/sequence.cuh"
+#include "cuda/launch.cuh"
 #include "cuda/mma.cuh"
 #include "cuda/scalar.cuh"
 
@@ -68,6 +69,8 @@ __global__ __launch_bounds__(kThreads) void FlashKernel(AttentionParams p) {
   using S = Shape<DK, DV>;
   extern __shared__ __align__(16) unsigned char memory[];
   __shared__ Tile shared_tile;
+  LetNextStart();
+  WaitForPrevious();
   T* q_shared = reinterpret_cast<T*>(memory);
   T* k_shared = q_shared + kRows * S::kKPitch;
   T* v_shared = k_shared + 2 * kKeys * S::kKPitch;
@@ -235,7 +238,7 @@ void Launch(const AttentionParams& p, cudaStream_t stream) {
   const int group = p.heads / p.kv_heads;
   // No more tiles than this, whatever the lengths: the host does not know them.
   const unsigned tiles = static_cast<unsigned>(static_cast<int64_t>(p.tokens) * group / kRows + p.batch);
-  FlashKernel<T, DK, DV><<<dim3(tiles, p.kv_heads, p.num_splits), kThreads, kBytes, stream>>>(p);
+  LaunchKernel(FlashKernel<T, DK, DV>, dim3(tiles, p.kv_heads, p.num_splits), kThreads, kBytes, stream, p);
 }
 
 template <typename T>

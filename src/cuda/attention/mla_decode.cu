@@ -5,6 +5,7 @@
 
 #include "cuda/attention/attention_kernel.h"
 #include "cuda/attention/sequence.cuh"
+#include "cuda/launch.cuh"
 #include "cuda/mma.cuh"
 #include "cuda/scalar.cuh"
 
@@ -31,6 +32,8 @@ __global__ __launch_bounds__(kThreads, 1) void MlaDecodeKernel(AttentionParams p
   constexpr int kRows = 16 * kRowTiles, kKeyParts = kWarps / kRowTiles, kScoreTiles = kKeys / kKeyParts / 8;
   extern __shared__ __align__(128) unsigned char memory[];
   __shared__ int shared_sequence;
+  LetNextStart();
+  WaitForPrevious();
   T* q_shared = reinterpret_cast<T*>(memory);
   T* k_shared = q_shared + kRows * kDim;
   T* p_shared = k_shared + 2 * kKeys * kDim;
@@ -251,7 +254,7 @@ template <typename T, int kRowTiles>
 void Launch(const AttentionParams& p, cudaStream_t stream) {
   constexpr int kBytes = SharedBytes<kRowTiles>();
   cudaFuncSetAttribute(MlaDecodeKernel<T, kRowTiles>, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes);
-  MlaDecodeKernel<T, kRowTiles><<<dim3(MlaRowTiles(p.heads), p.tokens, p.num_splits), kThreads, kBytes, stream>>>(p);
+  LaunchKernel(MlaDecodeKernel<T, kRowTiles>, dim3(MlaRowTiles(p.heads), p.tokens, p.num_splits), kThreads, kBytes, stream, p);
 }
 
 }  // namespace
