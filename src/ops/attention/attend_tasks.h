@@ -20,21 +20,21 @@ struct HeadRows {
 
 // The keys and values of one sequence: those of key head g are `head_stride` bytes further.
 struct SequenceKeys {
-  KeyRows k, v;
+  KeyRows k{}, v{};
   int64_t k_head_stride = 0, v_head_stride = 0;
   int64_t first_query = 0, num_queries = 0, num_keys = 0;
 };
 
 struct AttendProblem {
   at::ScalarType dtype = at::kFloat;
-  HeadRows q, q2;  // q2.base null without a second piece
+  HeadRows q{}, q2{};  // q2.base null without a second piece
   int64_t d1 = 0, d2 = 0, dv = 0;
   int64_t num_heads = 1, num_key_heads = 1;
   float scale = 1;
   int64_t window = -1;
   const int32_t* topk = nullptr;  // [T, topk_size]
   int64_t topk_size = 0;
-  std::vector<SequenceKeys> sequences;
+  std::vector<SequenceKeys> sequences{};
   void* out = nullptr;   // [T, H, dv] contiguous
   float* lse = nullptr;  // [T, H] or null
 };

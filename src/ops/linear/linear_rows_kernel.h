@@ -8,75 +8,117 @@
 namespace fathom::ops {
 namespace {
 
-// kRows rows of x against kCols rows of w: the sums of each pair.
-template <int kRows, int kCols, typename W>
-FATHOM_INLINE void DotTile(const float* x, const W* w, int64_t K, float* sums) {
-  Floats acc[kRows][kCols];
-  for (int m = 0; m < kRows; ++m) {
-    for (int n = 0; n < kCols; ++n) acc[m][n] = Set(0.0f);
-  }
-  const auto step = [&](const auto& load_x, const auto& load_w) __attribute__((always_inline)) {
-    Floats columns[kCols];
+// Memory gives its full speed to addresses in order. With up to kLinearRows rows of x one row of w is read at a time, which the hardware
+// foresees by itself; a tile of kTileCols rows of w (for more rows of x) asks for the bytes one tile ahead, in order too.
+constexpr int64_t kLinearRows = 2;
+constexpr int kTileCols = 4;
+
+template <int kCols, typename W>
+FATHOM_INLINE const char* Ahead(const W* w, int64_t K) {
+  return reinterpret_cast<const char*>(w) + Max(8192, kCols * K * static_cast<int64_t>(sizeof(W)) + 4096);
+}
+
+template <int kCols>
+FATHOM_INLINE void Prefetch(const char*& ahead, int64_t lines) {
+  if constexpr (kCols == 1) return;
 #pragma GCC unroll 8
-    for (int n = 0; n < kCols; ++n) columns[n] = load_w(w + n * K);
+  for (int64_t i = 0; i < lines; ++i) __builtin_prefetch(ahead + i * 64, 0, 2);
+  ahead += lines * 64;
+}
+
+template <int kRows, int kCols>
+FATHOM_INLINE void StoreSums(const Floats (&acc)[kRows][kCols], float* sums) {
 #pragma GCC unroll 8
-    for (int m = 0; m < kRows; ++m) {
-      const Floats row = load_x(x + m * K);
-#pragma GCC unroll 8
-      for (int n = 0; n < kCols; ++n) acc[m][n] = Fma(row, columns[n], acc[m][n]);
-    }
-  };
-  int64_t k = 0;
-  for (; k + kLanes <= K; k += kLanes) {
-    step([&](const float* p) { return Load(p + k); }, [&](const W* p) { return Load(p + k); });
-  }
-  if (k < K) {
-    step([&](const float* p) { return LoadPart(p + k, K - k); }, [&](const W* p) { return LoadPart(p + k, K - k); });
-  }
   for (int m = 0; m < kRows; ++m) {
     if constexpr (kCols == 4) {
       SumFour(acc[m], sums + m * kCols);
     } else {
+#pragma GCC unroll 8
       for (int n = 0; n < kCols; ++n) sums[m * kCols + n] = Sum(acc[m][n]);
     }
   }
+}
+
+// kRows rows of x against kCols rows of w: the sum of each pair.
+template <int kRows, int kCols, typename W>
+FATHOM_INLINE void DotTile(const float* x, const W* w, int64_t K, float* sums) {
+  Floats acc[kRows][kCols];
+#pragma GCC unroll 8
+  for (int m = 0; m < kRows; ++m) {
+#pragma GCC unroll 8
+    for (int n = 0; n < kCols; ++n) acc[m][n] = Set(0.0f);
+  }
+  const char* ahead = Ahead<kCols>(w, K);
+  int64_t k = 0;
+  for (; k + kLanes <= K; k += kLanes) {
+    Floats columns[kCols];
+#pragma GCC unroll 8
+    for (int n = 0; n < kCols; ++n) columns[n] = Load(w + n * K + k);
+    Prefetch<kCols>(ahead, kCols * kLanes * static_cast<int64_t>(sizeof(W)) / 64);
+#pragma GCC unroll 8
+    for (int m = 0; m < kRows; ++m) {
+      const Floats row = Load(x + m * K + k);
+#pragma GCC unroll 8
+      for (int n = 0; n < kCols; ++n) acc[m][n] = Fma(row, columns[n], acc[m][n]);
+    }
+  }
+  if (k < K) {
+    Floats columns[kCols];
+#pragma GCC unroll 8
+    for (int n = 0; n < kCols; ++n) columns[n] = LoadPart(w + n * K + k, K - k);
+#pragma GCC unroll 8
+    for (int m = 0; m < kRows; ++m) {
+      const Floats row = LoadPart(x + m * K + k, K - k);
+#pragma GCC unroll 8
+      for (int n = 0; n < kCols; ++n) acc[m][n] = Fma(row, columns[n], acc[m][n]);
+    }
+  }
+  StoreSums(acc, sums);
 }
 
 #if defined(__AVX512BF16__)
 template <int kRows, int kCols>
 FATHOM_INLINE void DotTileBf16(const Bf16* x, const Bf16* w, int64_t K, float* sums) {
   Floats acc[kRows][kCols];
+#pragma GCC unroll 8
   for (int m = 0; m < kRows; ++m) {
+#pragma GCC unroll 8
     for (int n = 0; n < kCols; ++n) acc[m][n] = Set(0.0f);
   }
-  const auto step = [&](const auto& load) __attribute__((always_inline)) {
+  const char* ahead = Ahead<kCols>(w, K);
+  int64_t k = 0;
+  for (; k + 32 <= K; k += 32) {
     __m512i columns[kCols];
 #pragma GCC unroll 8
-    for (int n = 0; n < kCols; ++n) columns[n] = load(w + n * K);
+    for (int n = 0; n < kCols; ++n) {
+      columns[n] = _mm512_loadu_si512(w + n * K + k);
+      asm("" : "+v"(columns[n]));  // stays in its register; the compiler would read it from memory again for each row of x
+    }
+    Prefetch<kCols>(ahead, kCols);
 #pragma GCC unroll 8
     for (int m = 0; m < kRows; ++m) {
-      const __m512i row = load(x + m * K);
+      const __m512i row = _mm512_loadu_si512(x + m * K + k);
 #pragma GCC unroll 8
       for (int n = 0; n < kCols; ++n) acc[m][n] = _mm512_dpbf16_ps(acc[m][n], (__m512bh)row, (__m512bh)columns[n]);
     }
-  };
-  int64_t k = 0;
-  for (; k + 32 <= K; k += 32) step([&](const Bf16* p) { return _mm512_loadu_si512(p + k); });
+  }
   if (k < K) {
     const __mmask32 mask = static_cast<__mmask32>((uint64_t{1} << (K - k)) - 1);
-    step([&](const Bf16* p) { return _mm512_maskz_loadu_epi16(mask, p + k); });
-  }
-  for (int m = 0; m < kRows; ++m) {
-    if constexpr (kCols == 4) {
-      SumFour(acc[m], sums + m * kCols);
-    } else {
-      for (int n = 0; n < kCols; ++n) sums[m * kCols + n] = Sum(acc[m][n]);
+    __m512i columns[kCols];
+#pragma GCC unroll 8
+    for (int n = 0; n < kCols; ++n) columns[n] = _mm512_maskz_loadu_epi16(mask, w + n * K + k);
+#pragma GCC unroll 8
+    for (int m = 0; m < kRows; ++m) {
+      const __m512i row = _mm512_maskz_loadu_epi16(mask, x + m * K + k);
+#pragma GCC unroll 8
+      for (int n = 0; n < kCols; ++n) acc[m][n] = _mm512_dpbf16_ps(acc[m][n], (__m512bh)row, (__m512bh)columns[n]);
     }
   }
+  StoreSums(acc, sums);
 }
 #endif
 
-// Calls tile(std-free constant kRows) for the rows of x in blocks of 6, 4, 2 and 1.
+// Calls tile.operator()<kRows>(first row) for the rows of x in blocks of 6, 4, 2 and 1.
 template <typename Tile>
 FATHOM_INLINE void ForRowBlocks(int64_t M, const Tile& tile) {
   int64_t m = 0;
@@ -114,11 +156,11 @@ void LinearRowsKernel(const LinearRowsArgs& args, int64_t n_begin, int64_t n_end
   const float* x = static_cast<const float*>(args.x);
   const W* w = static_cast<const W*>(args.w);
   int64_t n = n_begin;
-  for (; n + 4 <= n_end; n += 4) {
+  for (; args.M > kLinearRows && n + kTileCols <= n_end; n += kTileCols) {
     ForRowBlocks(args.M, [&]<int kRows>(int64_t m) {
-      float sums[kRows * 4];
-      DotTile<kRows, 4>(x + m * args.K, w + n * args.K, args.K, sums);
-      StoreTile<kRows, 4, W, Y>(args, m, n, sums);
+      float sums[kRows * kTileCols];
+      DotTile<kRows, kTileCols>(x + m * args.K, w + n * args.K, args.K, sums);
+      StoreTile<kRows, kTileCols, W, Y>(args, m, n, sums);
     });
   }
   for (; n < n_end; ++n) {
@@ -134,11 +176,11 @@ void LinearRowsKernel(const LinearRowsArgs& args, int64_t n_begin, int64_t n_end
 void LinearRowsBf16Kernel(const LinearRowsArgs& args, int64_t n_begin, int64_t n_end) {
   const Bf16 *x = static_cast<const Bf16*>(args.x), *w = static_cast<const Bf16*>(args.w);
   int64_t n = n_begin;
-  for (; n + 4 <= n_end; n += 4) {
+  for (; args.M > kLinearRows && n + kTileCols <= n_end; n += kTileCols) {
     ForRowBlocks(args.M, [&]<int kRows>(int64_t m) {
-      float sums[kRows * 4];
-      DotTileBf16<kRows, 4>(x + m * args.K, w + n * args.K, args.K, sums);
-      StoreTile<kRows, 4, Bf16, Bf16>(args, m, n, sums);
+      float sums[kRows * kTileCols];
+      DotTileBf16<kRows, kTileCols>(x + m * args.K, w + n * args.K, args.K, sums);
+      StoreTile<kRows, kTileCols, Bf16, Bf16>(args, m, n, sums);
     });
   }
   for (; n < n_end; ++n) {

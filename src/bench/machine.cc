@@ -1,0 +1,77 @@
+#include "bench/machine.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/ops/matmul.h>
+#include <ATen/ops/randn.h>
+#include <c10/core/InferenceMode.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <thread>
+#include <vector>
+
+namespace fathom {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+typedef uint64_t Words __attribute__((vector_size(64)));
+
+double Seconds(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
+
+// The exclusive or of all words: it reads each byte once and the result depends on all of them.
+uint64_t ReadAll(const Words* p, int64_t n) {
+  Words a{}, b{}, c{}, d{};
+  for (int64_t i = 0; i + 4 <= n; i += 4) {
+    a ^= p[i];
+    b ^= p[i + 1];
+    c ^= p[i + 2];
+    d ^= p[i + 3];
+  }
+  const Words all = a ^ b ^ c ^ d;
+  return all[0] ^ all[1] ^ all[2] ^ all[3] ^ all[4] ^ all[5] ^ all[6] ^ all[7];
+}
+
+}  // namespace
+
+double MeasureReadBandwidth(int threads) {
+  constexpr int64_t kBytes = int64_t{512} << 20;
+  constexpr int kPasses = 6;
+  const int64_t part = kBytes / static_cast<int64_t>(sizeof(Words)) / threads / 4 * 4;
+  std::vector<std::vector<Words>> memory(threads);
+  std::vector<uint64_t> results(threads);
+  const auto on_every_thread = [&](const auto& work) {
+    std::vector<std::thread> pool;
+    for (int t = 0; t < threads; ++t) pool.emplace_back([&, t] { work(t); });
+    for (std::thread& thread : pool) thread.join();
+  };
+  on_every_thread([&](int t) { memory[t].assign(part, Words{} + static_cast<uint64_t>(t + 1)); });
+  double best = 0;
+  for (int pass = 0; pass < kPasses; ++pass) {
+    const auto begin = Clock::now();
+    on_every_thread([&](int t) { results[t] = ReadAll(memory[t].data(), part); });
+    best = std::max(best, static_cast<double>(part * threads) * sizeof(Words) / Seconds(begin));
+  }
+  volatile uint64_t keep = 0;
+  for (const uint64_t result : results) keep = keep ^ result;
+  return best / 1e9;
+}
+
+double MeasureMatrixRate(int threads, at::ScalarType dtype) {
+  constexpr int64_t kSize = 1536;
+  constexpr int kPasses = 5;
+  const c10::InferenceMode no_grad;
+  const int before = at::get_num_threads();
+  at::set_num_threads(threads);
+  const at::Tensor a = at::randn({kSize, kSize}, at::kFloat).to(dtype), b = at::randn({kSize, kSize}, at::kFloat).to(dtype);
+  double best = 0;
+  for (int pass = 0; pass < kPasses; ++pass) {
+    const auto begin = Clock::now();
+    const at::Tensor c = at::matmul(a, b);
+    best = std::max(best, 2.0 * kSize * kSize * kSize / Seconds(begin));
+  }
+  at::set_num_threads(before);
+  return best / 1e9;
+}
+
+}  // namespace fathom
