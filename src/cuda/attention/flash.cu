@@ -4,6 +4,7 @@
 
 #include "cuda/attention/attention_kernel.h"
 #include "cuda/attention/sequence.cuh"
+#include "cuda/launch.cuh"
 #include "cuda/mma.cuh"
 #include "cuda/scalar.cuh"
 
@@ -48,15 +49,17 @@ __device__ Tile FindTile(const AttentionParams& p, int group, int tile) {
   return {-1, 0};
 }
 
+// Rows first .. first + 63 of the sequence's keys (or values); `tile` is where the first lies when all of them follow it, else null.
 template <typename T, int D, int kPitch>
 __device__ __forceinline__ void CopyKeys(const AttentionParams& p, const KeyLayout& layout, const Sequence& sequence, int kv_head, int first, int end,
-                                         T* shared) {
+                                         const T* tile, T* shared) {
   constexpr int kChunks = D / 8;
 #pragma unroll
   for (int i = 0; i < kKeys * kChunks / kThreads; ++i) {
     const int index = i * kThreads + threadIdx.x, row = index / kChunks, chunk = index % kChunks;
     const bool valid = first + row < end;
-    const T* source = valid ? KeyRow<T>(p, layout, sequence, first + row, kv_head) + chunk * 8 : static_cast<const T*>(layout.base);
+    const T* source = static_cast<const T*>(layout.base);
+    if (valid) source = (tile != nullptr ? tile + row * layout.row_stride : KeyRow<T>(p, layout, sequence, first + row, kv_head)) + chunk * 8;
     CopyAsync16(SharedAddress(shared + row * kPitch + chunk * 8), source, valid);
   }
 }
@@ -66,6 +69,8 @@ __global__ __launch_bounds__(kThreads) void FlashKernel(AttentionParams p) {
   using S = Shape<DK, DV>;
   extern __shared__ __align__(16) unsigned char memory[];
   __shared__ Tile shared_tile;
+  LetNextStart();
+  WaitForPrevious();
   T* q_shared = reinterpret_cast<T*>(memory);
   T* k_shared = q_shared + kRows * S::kKPitch;
   T* v_shared = k_shared + 2 * kKeys * S::kKPitch;
@@ -89,10 +94,13 @@ __global__ __launch_bounds__(kThreads) void FlashKernel(AttentionParams p) {
   const int split_tiles = (all_tiles + p.num_splits - 1) / p.num_splits;
   const int tile_begin = min(all_tiles, static_cast<int>(blockIdx.z) * split_tiles), tile_end = min(all_tiles, tile_begin + split_tiles);
 
+  const bool together = p.page_table == nullptr || p.page_size % kKeys == 0;  // a tile's rows follow one another
   const auto start_copy = [&](int n) {
     const int first = key_begin + n * kKeys, stage = n % 2;
-    CopyKeys<T, DK, S::kKPitch>(p, p.k, sequence, kv_head, first, key_end, k_shared + stage * kKeys * S::kKPitch);
-    CopyKeys<T, DV, S::kVPitch>(p, p.v, sequence, kv_head, first, key_end, v_shared + stage * kKeys * S::kVPitch);
+    const T* k_tile = together ? KeyRow<T>(p, p.k, sequence, first, kv_head) : nullptr;
+    const T* v_tile = together ? KeyRow<T>(p, p.v, sequence, first, kv_head) : nullptr;
+    CopyKeys<T, DK, S::kKPitch>(p, p.k, sequence, kv_head, first, key_end, k_tile, k_shared + stage * kKeys * S::kKPitch);
+    CopyKeys<T, DV, S::kVPitch>(p, p.v, sequence, kv_head, first, key_end, v_tile, v_shared + stage * kKeys * S::kVPitch);
   };
 #pragma unroll
   for (int i = 0; i < kRows * (DK / 8) / kThreads; ++i) {
@@ -144,14 +152,21 @@ __global__ __launch_bounds__(kThreads) void FlashKernel(AttentionParams p) {
     }
     const int first_key = key_begin + n * kKeys;
     float new_top[2] = {top[0], top[1]};
+    const bool all_visible = first_key >= max(visible_begin[0], visible_begin[1]) && first_key + kKeys <= min(visible_end[0], visible_end[1]);
+    if (!__all_sync(0xffffffffu, all_visible)) {
+#pragma unroll
+      for (int i = 0; i < kKeys / 8; ++i) {
+#pragma unroll
+        for (int c = 0; c < 4; ++c) {
+          const int key = first_key + i * 8 + 2 * t + c % 2, half = c / 2;
+          if (key < visible_begin[half] || key >= visible_end[half]) scores[i][c] = -CUDART_INF_F;
+        }
+      }
+    }
 #pragma unroll
     for (int i = 0; i < kKeys / 8; ++i) {
 #pragma unroll
-      for (int c = 0; c < 4; ++c) {
-        const int key = first_key + i * 8 + 2 * t + c % 2, half = c / 2;
-        scores[i][c] = key >= visible_begin[half] && key < visible_end[half] ? scores[i][c] * scale : -CUDART_INF_F;
-        new_top[half] = fmaxf(new_top[half], scores[i][c]);
-      }
+      for (int c = 0; c < 4; ++c) new_top[c / 2] = fmaxf(new_top[c / 2], scores[i][c] * scale);
     }
     float shrink[2];
 #pragma unroll
@@ -168,7 +183,7 @@ __global__ __launch_bounds__(kThreads) void FlashKernel(AttentionParams p) {
     for (int i = 0; i < kKeys / 8; ++i) {
 #pragma unroll
       for (int c = 0; c < 4; ++c) {
-        scores[i][c] = exp2f(scores[i][c] - new_top[c / 2]);
+        scores[i][c] = exp2f(fmaf(scores[i][c], scale, -new_top[c / 2]));
         total[c / 2] += scores[i][c];
       }
     }
@@ -223,7 +238,7 @@ void Launch(const AttentionParams& p, cudaStream_t stream) {
   const int group = p.heads / p.kv_heads;
   // No more tiles than this, whatever the lengths: the host does not know them.
   const unsigned tiles = static_cast<unsigned>(static_cast<int64_t>(p.tokens) * group / kRows + p.batch);
-  FlashKernel<T, DK, DV><<<dim3(tiles, p.kv_heads, p.num_splits), kThreads, kBytes, stream>>>(p);
+  LaunchKernel(FlashKernel<T, DK, DV>, dim3(tiles, p.kv_heads, p.num_splits), kThreads, kBytes, stream, p);
 }
 
 template <typename T>

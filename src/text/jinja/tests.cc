@@ -44,7 +44,7 @@ bool IsStringValue(const Value& v) { return v.IsString(); }
 bool IsMapping(const Value& v) { return v.Is(Kind::kDict); }
 bool IsNumberValue(const Value& v) { return v.IsNumber(); }
 bool IsSequenceValue(const Value& v) {
-  return v.IsString() || v.IsSequence() || v.Is(Kind::kDict) || v.Is(Kind::kRange);
+  return v.IsString() || v.IsSequence() || v.Is(Kind::kDict) || v.Is(Kind::kRange) || v.IsUndefined();
 }
 bool IsIterableValue(const Value& v) { return IsIterable(v) || TypeName(v) == "LoopContext"; }
 bool IsCallableValue(const Value& v) { return v.IsUndefined() || (v.Is(Kind::kObject) && v.object()->IsCallable()); }

@@ -58,7 +58,7 @@ std::vector<std::string_view> SplitSpace(std::string_view text, int64_t limit) {
     out.push_back(text.substr(pos, end - pos));
     pos = RunEnd(text, end, true);
   }
-  if (pos < text.size()) out.push_back(Strip(text.substr(pos), nullptr, false, true));
+  if (pos < text.size()) out.push_back(text.substr(pos));
   return out;
 }
 
@@ -76,7 +76,7 @@ std::vector<std::string_view> SplitSpaceRight(std::string_view text, int64_t lim
     out.push_back(text.substr(begin));
     text = Strip(text.substr(0, begin), nullptr, false, true);
   }
-  if (!text.empty()) out.push_back(Strip(text, nullptr, true, false));
+  if (!text.empty() && limit >= 0 && static_cast<int64_t>(out.size()) >= limit) out.push_back(text);
   std::reverse(out.begin(), out.end());
   return out;
 }
