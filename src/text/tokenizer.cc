@@ -44,13 +44,10 @@ class BpeTokenizer : public Tokenizer {
       end_id_ = std::max(end_id_, token.id + 1);
       ids_.emplace(token.content, token.id);
       by_id_.emplace(token.id, token);
+      // One that is looked for in normalized text is normalized itself, and decoded so (tokenizers 0.23).
+      if (token.normalized) token.content = Normalized(token.content);
       decoded_texts_.emplace(token.id, parts_.added_tokens_are_literal ? AlphabetTextOfBytes(token.content) : token.content);
-      if (token.normalized) {
-        token.content = Normalized(token.content);
-        normalized.push_back(std::move(token));
-      } else {
-        raw.push_back(std::move(token));
-      }
+      (token.normalized ? normalized : raw).push_back(std::move(token));
     }
     raw_matcher_ = AddedTokenMatcher(std::move(raw));
     normalized_matcher_ = AddedTokenMatcher(std::move(normalized));

@@ -20,7 +20,7 @@ def golden(template, variables, check_line=True, exact_error=False):
     out = {"template": template, "variables": variables}
     try:
         rendered = _cached_compile_jinja_template(template).render(**variables)
-        if re.search(r" at 0x[0-9a-f]{6,}", rendered):
+        if re.search(r" at 0x[0-9a-f]{6,}|<bound method ", rendered):
             return None
         rendered.encode()
         out["rendered"] = rendered

@@ -67,7 +67,7 @@ struct FunctionPlan {
 };
 
 enum class StmtKind {
-  kOutput, kFor, kIf, kMacro, kCallBlock, kFilterBlock, kSet, kSetBlock, kWith, kScope, kGeneration, kBreak, kContinue,
+  kOutput, kFor, kIf, kMacro, kCallBlock, kFilterBlock, kSet, kSetBlock, kWith, kGeneration, kBreak, kContinue,
 };
 
 struct MacroPlan {

@@ -13,7 +13,7 @@ namespace fathom::jinja {
 
 class ExpressionParser {
  public:
-  explicit ExpressionParser(std::vector<Token> tokens) : tokens_(std::move(tokens)) {}
+  explicit ExpressionParser(std::vector<Token> tokens) : tokens_(std::move(tokens)) { CheckCurrent(); }
 
  protected:
   struct TupleRules {
@@ -26,7 +26,12 @@ class ExpressionParser {
 
   const Token& Current() const { return tokens_[pos_]; }
   const Token& Look() const { return tokens_[pos_ + 1 < tokens_.size() ? pos_ + 1 : pos_]; }
-  const Token& Take() { return tokens_[pos_ + 1 < tokens_.size() ? pos_++ : pos_]; }
+  const Token& Take() {
+    const Token& taken = Current();
+    if (pos_ + 1 < tokens_.size()) ++pos_;
+    CheckCurrent();
+    return taken;
+  }
   bool AtOperator(std::string_view op) const { return Current().type == TokenType::kOperator && Current().text == op; }
   bool AtName(std::string_view name) const { return Current().type == TokenType::kName && Current().text == name; }
   bool SkipOperator(std::string_view op) { return AtOperator(op) && (Take(), true); }
@@ -58,6 +63,9 @@ class ExpressionParser {
   static constexpr int kMaxNesting = 100;
   static constexpr int kMaxDepth = 600;
 
+  void CheckCurrent() const {
+    if (Current().type == TokenType::kError) FailAt(Current().line, Current().text);
+  }
   ExprPtr Make(ExprKind kind, int line, std::vector<ExprPtr> items = {});
   ExprPtr ParseOr();
   ExprPtr ParseAnd();

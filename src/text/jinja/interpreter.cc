@@ -122,7 +122,6 @@ Interpreter::Flow Interpreter::Exec(const Stmt& stmt, const Ref<Environment>& en
     case StmtKind::kSet: ExecSet(stmt, env); break;
     case StmtKind::kSetBlock: return ExecSetBlock(stmt, env);
     case StmtKind::kWith: return ExecWith(stmt, env);
-    case StmtKind::kScope: break;
     case StmtKind::kGeneration: WriteRaw(CallMacro(stmt, env, "<Macro anonymous>", {})); break;
     case StmtKind::kBreak: return Flow::kBreak;
     case StmtKind::kContinue: return Flow::kContinue;
@@ -296,6 +295,7 @@ Value Interpreter::CallMacro(const Stmt& stmt, const Ref<Environment>& closure, 
   const MacroPlan& macro = stmt.macro;
   const Ref<Environment> env = MakeEnvironment(macro.function, closure);
   const std::vector<Value> values = BindMacro(macro, repr, args);
+  line_ = stmt.line;
   for (size_t i = 0; i < values.size(); ++i) env->slots[static_cast<size_t>(macro.slots[i])] = values[i];
   EnterScope(macro.scope, *env);
   const size_t num_plain = macro.names.size() - macro.defaults.size();

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstdlib>
 
 #include "text/jinja/errors.h"
 #include "text/jinja/printing.h"
@@ -36,8 +37,13 @@ class Lexer {
   explicit Lexer(std::string_view source) : text_(NormalizeNewlines(source)) {}
 
   std::vector<Token> Run() {
-    while (pos_ < text_.size()) Root();
-    Push(TokenType::kEnd, "");
+    try {
+      while (pos_ < text_.size()) Root();
+      Push(TokenType::kEnd, "");
+    } catch (const SyntaxError& error) {
+      Push(TokenType::kError, error.what());
+      tokens_.back().line = error.line();
+    }
     return std::move(tokens_);
   }
 

@@ -1,8 +1,10 @@
 // Tokens of a template, by jinja2's lexical rules with trim_blocks and lstrip_blocks.
 #pragma once
 
+#include <exception>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "text/jinja/value.h"
@@ -11,6 +13,7 @@ namespace fathom::jinja {
 
 enum class TokenType {
   kData, kVariableBegin, kVariableEnd, kBlockBegin, kBlockEnd, kName, kString, kInteger, kFloat, kOperator, kEnd,
+  kError,  // the last: what cannot be read from here on; its text is the cause
 };
 
 struct Token {
@@ -32,7 +35,7 @@ class SyntaxError : public std::exception {
   std::string cause_;
 };
 
-// Throws SyntaxError. The last token is kEnd.
+// The last token is kEnd, or kError: an error of the grammar in front of it is found first.
 std::vector<Token> Tokenize(std::string_view source);
 
 }  // namespace fathom::jinja

@@ -93,7 +93,6 @@ class Resolver {
       case StmtKind::kContinue:
         if (!frame.in_loop) throw SyntaxError(stmt.line, stmt.kind == StmtKind::kBreak ? "'break' outside loop" : "'continue' not properly in loop");
         return;
-      case StmtKind::kScope: return;
     }
   }
 

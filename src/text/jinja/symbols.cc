@@ -86,7 +86,7 @@ void Symbols::VisitStmt(const Stmt& stmt) {
     case StmtKind::kWith:
       for (const ExprPtr& e : stmt.exprs) VisitExpr(e.get());
       return;
-    case StmtKind::kScope: case StmtKind::kGeneration: case StmtKind::kBreak: case StmtKind::kContinue: return;
+    case StmtKind::kGeneration: case StmtKind::kBreak: case StmtKind::kContinue: return;
   }
 }
 
