@@ -48,7 +48,7 @@ ModelRunner::ModelRunner(std::shared_ptr<const Model> model, const RunnerLimits&
     : model_(std::move(model)), limits_(limits), allocator_(PagesFor(limits.max_sequence_tokens) * limits.num_sequences),
       cache_(model_->config(), PagesFor(limits.max_sequence_tokens) * limits.num_sequences + (model_->options().device.is_cuda() ? 1 : 0),
              model_->options().dtype, model_->options().device) {
-  if (model_->options().device.is_cuda()) {
+  if (model_->options().device.is_cuda() && limits.use_graphs) {
     const int64_t width = PagesFor(limits.max_sequence_tokens);
     graphs_ = std::make_unique<DecodeGraphs>(*model_, cache_, width, static_cast<int32_t>(width * limits.num_sequences));
   }

@@ -15,6 +15,7 @@ namespace fathom {
 struct RunnerLimits {
   int64_t max_sequence_tokens = 0;
   int64_t num_sequences = 1;
+  bool use_graphs = true;  // on a GPU: replay decode steps from CUDA graphs
 };
 
 class ModelRunner : public Runner {
@@ -36,6 +37,7 @@ class ModelRunner : public Runner {
   bool picks_tokens() const override { return model_->options().device.is_cuda(); }
   std::vector<int32_t> RunGreedy(const std::vector<Item>& items) override;
 
+  bool uses_graphs() const { return graphs_ != nullptr; }
   int64_t cache_bytes() const { return cache_.num_bytes(); }
 
  private:
