@@ -5,10 +5,12 @@ namespace fathom {
 // One file a verb: src/cli/NAME.cc.
 VerbFunction AddConvert(CLI::App& app, CommonOptions& common);
 VerbFunction AddInspect(CLI::App& app, CommonOptions& common);
+VerbFunction AddTokenize(CLI::App& app, CommonOptions& common);
 VerbFunction AddModels(CLI::App& app, CommonOptions& common);
 
 const std::vector<Verb>& Verbs() {
   static const std::vector<Verb> kVerbs = {
+      {"tokenize", AddTokenize},
       {"inspect", AddInspect},
       {"convert", AddConvert},
       {"models", AddModels},
