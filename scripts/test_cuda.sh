@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# test_cuda.sh [BUILD_DIR [OUT_DIR]]: the tests that run on a GPU: operators, models and the engine on FATHOM_TEST_DEVICE=cuda, then
-# compute-sanitizer's memcheck over a short subset. BUILD_DIR holds the test programs and libfathom_cuda.so (default: build); it may have been
-# built on another machine. Logs and a summary go to OUT_DIR (default: BUILD_DIR/cuda-results).
+# test_cuda.sh [BUILD_DIR [OUT_DIR]]: the tests that run on a GPU: operators, every architecture beside transformers' goldens, its decode step
+# replayed from a CUDA graph; then compute-sanitizer's memcheck over a short subset. BUILD_DIR (default: build) holds the test programs and
+# libfathom_cuda.so; it may have been built on another machine. Logs go to OUT_DIR (default: BUILD_DIR/cuda-results).
 set -uo pipefail
 cd "$(dirname "$0")/.."
 build=$(realpath "${1:-build}")
@@ -24,7 +24,7 @@ run() {  # run NAME COMMAND...: keeps the log, prints one line
     grep -E 'FAILED|Failure|error|ERROR' "$out/$name.log" | head -20
   fi
 }
-for program in ops model engine; do
+for program in ops parity; do
   [ -x "$build/test_$program" ] && run "$program" "$build/test_$program" --gtest_brief=1
 done
 sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2>/dev/null)

@@ -31,7 +31,9 @@ int32_t Guarded(Work&& work) {
 }
 
 void Check(cudaError_t code) {
-  if (code != cudaSuccess) throw std::runtime_error(cudaGetErrorString(code));
+  if (code == cudaSuccess) return;
+  cudaGetLastError();  // else the next launch of anyone would report it
+  throw std::runtime_error(cudaGetErrorString(code));
 }
 
 int32_t DeviceCount() {

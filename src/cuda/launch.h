@@ -28,6 +28,7 @@ inline cudaStream_t CurrentStream() { return c10::cuda::getCurrentCUDAStream().s
 // Of the current device.
 int DeviceAttribute(cudaDeviceAttr attribute);
 inline int NumProcessors() { return DeviceAttribute(cudaDevAttrMultiProcessorCount); }
+bool OverlapsLaunches();
 inline int ComputeMajor() { return DeviceAttribute(cudaDevAttrComputeCapabilityMajor); }
 
 }  // namespace fathom::cuda

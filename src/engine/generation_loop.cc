@@ -32,8 +32,15 @@ class Sample {
   // Takes the next token from its logits.
   Delta Step(std::span<const float> logits_V) {
     const int32_t token = sampler_.Choose(logits_V);
-    Delta delta{.index = index_, .tokens = {token}, .finish = FinishReason::kNone};
+    Delta delta = Take(token);
     if (request_.num_logprobs >= 0) delta.logprobs.push_back(LogprobsOf(logits_V, token, request_.num_logprobs));
+    return delta;
+  }
+
+  // Takes a token that the runner has chosen.
+  Delta Take(int32_t token) {
+    if (token < 0) ThrowMachineError("the model gave no finite logit: its weights are broken, or --dtype is too narrow for it");
+    Delta delta{.index = index_, .tokens = {token}, .finish = FinishReason::kNone};
     last_token_ = token;
     ++num_tokens_;
     const auto& ends = request_.stop_token_ids;
@@ -114,6 +121,12 @@ at::Tensor Prefill(Runner& runner, int32_t sequence, const GenerationRequest& re
   return logits_1V;
 }
 
+// Greedy, with nothing that needs the logits on the host.
+bool IsPlainGreedy(const GenerationRequest& request) {
+  const SamplingParams& p = request.sampling;
+  return p.temperature == 0 && p.repetition_penalty == 1 && p.presence_penalty == 0 && p.frequency_penalty == 0 && request.num_logprobs < 0;
+}
+
 }  // namespace
 
 void CheckRequest(const GenerationRequest& request, int64_t vocab_size, int64_t context_length) {
@@ -179,8 +192,13 @@ Timings GenerateOn(Runner& runner, const std::shared_ptr<const Tokenizer>& token
       cancelled = !items.empty();
       break;
     }
-    logits_BV = runner.Run(items, true);
-    for (int64_t row = 0; row < std::ssize(running); ++row) emit(running[row]->Step(Row(logits_BV, row)));
+    if (runner.picks_tokens() && IsPlainGreedy(request)) {
+      const std::vector<int32_t> tokens = runner.RunGreedy(items);
+      for (int64_t row = 0; row < std::ssize(running); ++row) emit(running[row]->Take(tokens[row]));
+    } else {
+      logits_BV = runner.Run(items, true);
+      for (int64_t row = 0; row < std::ssize(running); ++row) emit(running[row]->Step(Row(logits_BV, row)));
+    }
     timings.decoded_tokens += std::ssize(running);
   }
   timings.decode_s = Now() - start - timings.prefill_s;

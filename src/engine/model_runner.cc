@@ -3,12 +3,14 @@
 
 #include <ATen/ops/empty.h>
 #include <c10/core/InferenceMode.h>
+#include <c10/util/Exception.h>
 
 #include <algorithm>
 #include <iterator>
 #include <utility>
 
 #include "base/error.h"
+#include "base/log.h"
 
 namespace fathom {
 namespace {
@@ -44,7 +46,13 @@ class BatchBuilder {
 
 ModelRunner::ModelRunner(std::shared_ptr<const Model> model, const RunnerLimits& limits)
     : model_(std::move(model)), limits_(limits), allocator_(PagesFor(limits.max_sequence_tokens) * limits.num_sequences),
-      cache_(model_->config(), PagesFor(limits.max_sequence_tokens) * limits.num_sequences, model_->options().dtype, model_->options().device) {}
+      cache_(model_->config(), PagesFor(limits.max_sequence_tokens) * limits.num_sequences + (model_->options().device.is_cuda() ? 1 : 0),
+             model_->options().dtype, model_->options().device) {
+  if (model_->options().device.is_cuda() && limits.use_graphs) {
+    const int64_t width = PagesFor(limits.max_sequence_tokens);
+    graphs_ = std::make_unique<DecodeGraphs>(*model_, cache_, width, static_cast<int32_t>(width * limits.num_sequences));
+  }
+}
 
 ModelRunner::~ModelRunner() = default;
 
@@ -104,31 +112,71 @@ int64_t ModelRunner::Truncate(int32_t sequence, int64_t length) {
 
 const std::vector<int32_t>& ModelRunner::Tokens(int32_t sequence) const { return const_cast<ModelRunner*>(this)->At(sequence).tokens; }
 
-at::Tensor ModelRunner::Run(const std::vector<Item>& items, bool want_logits) {
-  c10::InferenceMode inference;
-  BatchBuilder builder;
-  PagedCache::Step step;
+void ModelRunner::Grow(const std::vector<Item>& items) {
   for (const Item& item : items) {
     Sequence& s = At(item.sequence);
-    builder.Append(item.tokens, std::ssize(s.tokens));
     s.tokens.insert(s.tokens.end(), item.tokens.begin(), item.tokens.end());
     FATHOM_CHECK(std::ssize(s.tokens) <= limits_.max_sequence_tokens, "{} tokens in a sequence of at most {}", s.tokens.size(),
                  limits_.max_sequence_tokens);
     while (std::ssize(s.pages) < PagesFor(std::ssize(s.tokens))) s.pages.push_back(allocator_.Allocate());
+  }
+}
+
+at::Tensor ModelRunner::Forward(const std::vector<Item>& items, bool want_logits) {
+  BatchBuilder builder;
+  PagedCache::Step step;
+  size_t widest = 0;
+  for (const Item& item : items) {
+    const Sequence& s = At(item.sequence);
+    builder.Append(item.tokens, std::ssize(s.tokens) - std::ssize(item.tokens));
     step.page_table.push_back(s.pages);
     step.kv_lens.push_back(static_cast<int32_t>(s.tokens.size()));
+    widest = std::max(widest, s.pages.size());
   }
-  size_t widest = 0;
-  for (const auto& pages : step.page_table) widest = std::max(widest, pages.size());
   for (auto& pages : step.page_table) pages.resize(widest, -1);
-
   const at::Device device = model_->options().device;
   const PackedBatch batch = builder.Build(device);
   const auto attention = cache_.Bind(batch, step);
   const at::Tensor hidden_TD = model_->Forward(batch, {.attention = attention.get(), .routing = nullptr});
   if (!want_logits) return {};
   const at::Tensor last_BD = hidden_TD.size(0) == std::ssize(items) ? hidden_TD : hidden_TD.index_select(0, builder.LastRows(device));
-  return model_->Head(last_BD).to(at::kCPU, at::kFloat).contiguous();
+  return model_->Head(last_BD);
+}
+
+std::optional<DecodeGraphs::Output> ModelRunner::Replay(const std::vector<Item>& items) {
+  if (!graphs_ || std::ssize(items) > DecodeGraphs::kMostItems) return std::nullopt;
+  std::vector<DecodeGraphs::Item> rows;
+  for (const Item& item : items) {
+    if (item.tokens.size() != 1) return std::nullopt;
+    const Sequence& s = At(item.sequence);
+    rows.push_back({item.tokens[0], std::ssize(s.tokens) - 1, &s.pages});
+  }
+  try {
+    return graphs_->Run(rows);
+  } catch (const MachineError& error) {
+    LogWarn("decode steps run without a CUDA graph: {}", error.what());
+  } catch (const c10::Error& error) {
+    LogWarn("decode steps run without a CUDA graph: {}", error.what_without_backtrace());
+  }
+  graphs_.reset();
+  return std::nullopt;
+}
+
+at::Tensor ModelRunner::Run(const std::vector<Item>& items, bool want_logits) {
+  c10::InferenceMode inference;
+  Grow(items);
+  const auto replayed = Replay(items);
+  const at::Tensor logits_BV = replayed ? replayed->logits_BV : Forward(items, want_logits);
+  return want_logits ? logits_BV.to(at::kCPU, at::kFloat).contiguous() : at::Tensor();
+}
+
+std::vector<int32_t> ModelRunner::RunGreedy(const std::vector<Item>& items) {
+  c10::InferenceMode inference;
+  Grow(items);
+  const auto replayed = Replay(items);
+  const at::Tensor best_B = (replayed ? replayed->greedy_B : GreedyTokens(Forward(items, true))).to(at::kCPU);
+  const int64_t* best = best_B.const_data_ptr<int64_t>();
+  return {best, best + best_B.numel()};
 }
 
 }  // namespace fathom

@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 
+#include "engine/decode_graphs.h"
 #include "engine/page_allocator.h"
 #include "engine/runner.h"
 #include "model/attention_backend.h"
@@ -14,6 +15,7 @@ namespace fathom {
 struct RunnerLimits {
   int64_t max_sequence_tokens = 0;
   int64_t num_sequences = 1;
+  bool use_graphs = true;  // on a GPU: replay decode steps from CUDA graphs
 };
 
 class ModelRunner : public Runner {
@@ -30,8 +32,12 @@ class ModelRunner : public Runner {
   std::vector<int32_t> Fork(int32_t sequence, int64_t count) override;
   int64_t Truncate(int32_t sequence, int64_t length) override;
   const std::vector<int32_t>& Tokens(int32_t sequence) const override;
+  // On a GPU a step of one token an item is replayed from a CUDA graph.
   at::Tensor Run(const std::vector<Item>& items, bool want_logits) override;
+  bool picks_tokens() const override { return model_->options().device.is_cuda(); }
+  std::vector<int32_t> RunGreedy(const std::vector<Item>& items) override;
 
+  bool uses_graphs() const { return graphs_ != nullptr; }
   int64_t cache_bytes() const { return cache_.num_bytes(); }
 
  private:
@@ -40,12 +46,18 @@ class ModelRunner : public Runner {
     std::vector<int32_t> pages;
   };
   Sequence& At(int32_t sequence);
+  // Appends the items' tokens and gives every sequence the pages that it needs.
+  void Grow(const std::vector<Item>& items);
+  // The forward over tokens that Grow has appended: logits [items, V] on the device.
+  at::Tensor Forward(const std::vector<Item>& items, bool want_logits);
+  std::optional<DecodeGraphs::Output> Replay(const std::vector<Item>& items);
 
   std::shared_ptr<const Model> model_;
   RunnerLimits limits_;
   PageAllocator allocator_;
   PagedCache cache_;
   std::vector<std::optional<Sequence>> sequences_;
+  std::unique_ptr<DecodeGraphs> graphs_;  // null: not on a GPU, or the step cannot be recorded
 };
 
 }  // namespace fathom

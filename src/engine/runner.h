@@ -32,6 +32,10 @@ class Runner {
   // Appends every item's tokens to its sequence in one forward. Logits [items, V] float32 on the CPU of each item's last token, undefined
   // without `want_logits`.
   virtual at::Tensor Run(const std::vector<Item>& items, bool want_logits) = 0;
+  // The same, and of each item the best token alone (the lowest id among equals; -1 where no logit is finite): no logits cross from a device.
+  // Asked for only where picks_tokens().
+  virtual bool picks_tokens() const { return false; }
+  virtual std::vector<int32_t> RunGreedy(const std::vector<Item>&) { return {}; }
 };
 
 }  // namespace fathom

@@ -68,6 +68,15 @@ class PagedCache {
   };
   std::unique_ptr<AttentionBackend> Bind(const PackedBatch& batch, const Step& step);
 
+  // The view of a step of one token a sequence whose limits are on the device: the host reads none of them, so that a forward over it can be
+  // recorded in a CUDA graph and replayed with other values in the same tensors.
+  struct DeviceStep {
+    at::Tensor slots_B;     // int64: where each token's row goes, page * kPageTokens + position % kPageTokens
+    at::Tensor page_table;  // [B, W] int32; entries past a sequence's end are not read
+    at::Tensor kv_lens_B;   // int32
+  };
+  std::unique_ptr<AttentionBackend> BindDecode(const PackedBatch& batch, const DeviceStep& step);
+
  private:
   struct Storage;
   std::unique_ptr<Storage> storage_;

@@ -1,8 +1,9 @@
 // Legend: T packed tokens, D hidden_size, V vocabulary.
 #include "model/model.h"
 
-#include <ATen/core/grad_mode.h>
 #include <ATen/CPUGeneratorImpl.h>
+#include <ATen/Context.h>
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/embedding.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/randn.h>
@@ -74,6 +75,14 @@ void Model::ForEachWeight(const std::function<void(const WeightSpec&, WeightSlot
 void Model::InitializeRandom(uint64_t seed) {
   at::Generator generator = at::make_generator<at::CPUGeneratorImpl>(seed);
   const double range = impl_->config.initializer_range;
+  // Other devices draw from their own generator: billions of values would take minutes on the CPU.
+  const auto generator_of = [&](const at::Tensor& values) {
+    return values.is_cpu() ? generator : at::globalContext().defaultGenerator(values.device());
+  };
+  if (!impl_->options.device.is_cpu()) {
+    at::Generator on_device = at::globalContext().defaultGenerator(impl_->options.device);
+    on_device.set_current_seed(seed);
+  }
   ForEachWeight([&](const WeightSpec& spec, WeightSlot& slot) {
     if (slot.set_fp8) {  // values of unit scale under one scale a block
       const QuantizationConfig& blocks = *impl_->config.quantization;
@@ -92,8 +101,7 @@ void Model::InitializeRandom(uint64_t seed) {
       case WeightKind::kLinear:
       case WeightKind::kRouter:
       case WeightKind::kHead:
-        if (slot.values.is_cpu()) slot.values.normal_(0, range, generator);
-        else slot.values.copy_(at::randn(spec.shape, generator, at::TensorOptions(at::kFloat)).mul_(range));
+        slot.values.normal_(0, range, generator_of(slot.values));
         break;
     }
   });

@@ -1,10 +1,15 @@
 // The paged cache and attention over it.
 // Legend: T tokens of the batch, B sequences, P pages, H query heads, G key/value heads, S keys of the batch's sequences, W values of a row.
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/matmul.h>
+#include <ATen/ops/sort.h>
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 #include <optional>
 
 #include "base/error.h"
@@ -58,6 +63,12 @@ class PagedAttention final : public AttentionBackend {
     slots_T_ = ToDevice(slots, device_);
     page_table_ = ToDevice(table, device_).view({static_cast<int64_t>(lens_.size()), static_cast<int64_t>(TableWidth())});
     kv_lens_ = ToDevice(step.kv_lens, device_);
+  }
+
+  PagedAttention(PagedCache::Storage& storage, const PackedBatch& batch, const PagedCache::DeviceStep& step)
+      : storage_(storage), cu_q_(batch.cu_seqlens), device_(batch.positions_T.device()), slots_T_(step.slots_B), page_table_(step.page_table),
+        kv_lens_(step.kv_lens_B), has_prefix_(true), is_on_device_(true) {
+    max_kv_len_ = static_cast<int32_t>(page_table_.size(1) * kPageTokens);
   }
 
   at::Tensor Gqa(int64_t layer_idx, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, double scale) override {
@@ -151,6 +162,7 @@ class PagedAttention final : public AttentionBackend {
     at::Tensor& pages = storage_.index_pages[static_cast<size_t>(layer_idx)];
     Store(pages, inputs.index_k_TD);
     if (max_kv_len_ <= storage_.config.index_topk) return std::nullopt;  // every key is chosen
+    if (is_on_device_) return ChooseOnDevice(pages, inputs);
     const at::Tensor k_SD = pages.view({-1, pages.size(2)}).index_select(0, AllSlots());
     std::vector<at::Tensor> choices;
     int64_t first_query = 0, first_key = 0;
@@ -164,13 +176,24 @@ class PagedAttention final : public AttentionBackend {
     return StackChoices(choices);
   }
 
+  // One token a sequence, every sequence as long as its row of the page table: what lies past its end is masked before the choice.
+  std::optional<at::Tensor> ChooseOnDevice(const at::Tensor& pages, const MlaInputs& inputs) const {
+    const int64_t B = page_table_.size(0), S = page_table_.size(1) * kPageTokens, d = pages.size(2);
+    const at::Tensor k_BSd = pages.index_select(0, page_table_.clamp_min(0).reshape({-1})).view({B, S, d}).to(at::kFloat);
+    const at::Tensor scores_BHS = at::matmul(inputs.index_q_THD.to(at::kFloat), k_BSd.transpose(1, 2)).mul_(1.0 / std::sqrt(static_cast<double>(d))).relu_();
+    at::Tensor index_BS = at::matmul(inputs.index_weights_TH.unsqueeze(1), scores_BHS).squeeze(1);
+    const at::Tensor key_S = at::arange(S, kv_lens_.options());
+    index_BS = index_BS.masked_fill(key_S.unsqueeze(0).ge(kv_lens_.unsqueeze(1)), -std::numeric_limits<double>::infinity());
+    return std::get<1>(at::sort(index_BS, /*stable=*/true, -1, /*descending=*/true)).narrow(1, 0, storage_.config.index_topk).to(at::kInt);
+  }
+
   PagedCache::Storage& storage_;
   PagedCache::Step step_;
   at::Tensor cu_q_;
   std::vector<int32_t> lens_;
   at::Device device_;
   at::Tensor slots_T_, page_table_, kv_lens_, all_slots_S_, cu_k_;
-  bool has_prefix_ = false, is_absorbed_ = true;
+  bool has_prefix_ = false, is_absorbed_ = true, is_on_device_ = false;
   int32_t max_kv_len_ = 0;
 };
 
@@ -204,6 +227,10 @@ int64_t PagedCache::num_bytes() const {
 }
 
 std::unique_ptr<AttentionBackend> PagedCache::Bind(const PackedBatch& batch, const Step& step) {
+  return std::make_unique<PagedAttention>(*storage_, batch, step);
+}
+
+std::unique_ptr<AttentionBackend> PagedCache::BindDecode(const PackedBatch& batch, const DeviceStep& step) {
   return std::make_unique<PagedAttention>(*storage_, batch, step);
 }
 

@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "checkpoint/checkpoint.h"
+#include "ops/test_device.h"
 #include "parity/parity_run.h"
 
 namespace fathom::parity {
@@ -22,6 +23,7 @@ class Golden : public ::testing::TestWithParam<const char*> {
     checkpoint_ = Checkpoint::Open(folder_);
     ModelOptions options;
     options.dtype = at::kFloat;
+    options.device = ops::TestDevice();
     model_ = LoadModel(checkpoint_, options);
     golden_ = OpenSafetensors({folder_ / "golden.safetensors"});
   }
@@ -34,7 +36,7 @@ class Golden : public ::testing::TestWithParam<const char*> {
     const at::Tensor values = Value(name);
     return {values.data_ptr<int32_t>(), values.data_ptr<int32_t>() + values.numel()};
   }
-  static double Difference(const at::Tensor& a, const at::Tensor& b) { return (a - b).abs().max().item<double>(); }
+  static double Difference(const at::Tensor& a, const at::Tensor& b) { return (a.to(at::kCPU) - b.to(at::kCPU)).abs().max().item<double>(); }
 
   std::filesystem::path folder_;
   Checkpoint checkpoint_;

@@ -56,8 +56,12 @@ struct AttentionBackwardParams {
 void LaunchPlainAttentionBackward(const AttentionBackwardParams& params, cudaStream_t stream);
 
 // On tensor cores: 16-bit dtypes, (dk, dv) as FlashSupports says, no topk_idx, rows of q, k and v 16-byte aligned.
-bool FlashSupports(int dk, int dv);
-void LaunchFlashAttention(const AttentionParams& params, cudaStream_t stream);
+inline bool FlashSupports(int dk, int dv) { return (dk == 64 && dv == 64) || (dk == 128 && dv == 128) || (dk == 192 && dv == 128); }
+void LaunchFlashBf16(const AttentionParams& params, cudaStream_t stream);
+void LaunchFlashF16(const AttentionParams& params, cudaStream_t stream);
+inline void LaunchFlashAttention(const AttentionParams& params, cudaStream_t stream) {
+  params.dtype == Dtype::kBf16 ? LaunchFlashBf16(params, stream) : LaunchFlashF16(params, stream);
+}
 
 // MLA's absorbed decode on tensor cores: 16-bit dtypes, R = 512, rope 64 (k holds both, v is its first R values), rows 16-byte aligned,
 // no topk_idx. A block reads each latent once for up to 64 heads.

@@ -5,6 +5,7 @@
 
 #include "cuda/attention/attention_kernel.h"
 #include "cuda/attention/sequence.cuh"
+#include "cuda/launch.cuh"
 #include "cuda/mma.cuh"
 #include "cuda/scalar.cuh"
 
@@ -31,6 +32,8 @@ __global__ __launch_bounds__(kThreads, 1) void MlaDecodeKernel(AttentionParams p
   constexpr int kRows = 16 * kRowTiles, kKeyParts = kWarps / kRowTiles, kScoreTiles = kKeys / kKeyParts / 8;
   extern __shared__ __align__(128) unsigned char memory[];
   __shared__ int shared_sequence;
+  LetNextStart();
+  WaitForPrevious();
   T* q_shared = reinterpret_cast<T*>(memory);
   T* k_shared = q_shared + kRows * kDim;
   T* p_shared = k_shared + 2 * kKeys * kDim;
@@ -60,20 +63,31 @@ __global__ __launch_bounds__(kThreads, 1) void MlaDecodeKernel(AttentionParams p
     return;
   }
 
-  const auto start_copy = [&](int n) {
+  // Where tile n begins, where a page holds whole tiles: looked up well before its copy starts.
+  const bool whole_tiles = p.page_size % kKeys == 0;
+  const auto tile_source = [&](int n) -> const T* {
+    if (!whole_tiles || n >= tile_end) return static_cast<const T*>(p.k.base);
+    return KeyRow<T>(p, p.k, sequence, n * kKeys, 0);
+  };
+  const auto start_copy = [&](int n, const T* source) {
     T* stage = k_shared + n % 2 * kKeys * kDim;
-    // A warp takes whole rows: one look at the page table each.
-    for (int row = warp; row < kKeys; row += kWarps) {
+    int row = threadIdx.x / kChunks, chunk = threadIdx.x % kChunks;
+#pragma unroll 6
+    for (int i = 0; i < kKeys * kChunks / kThreads; ++i) {
       const int key = n * kKeys + row;
       const bool valid = key < key_end;
-      const T* source = valid ? KeyRow<T>(p, p.k, sequence, key, 0) : static_cast<const T*>(p.k.base);
-#pragma unroll
-      for (int i = 0; i < 3; ++i) {
-        const int chunk = i * 32 + lane;
-        if (chunk < kChunks) CopyAsync16(SharedAddress(stage + Place(row, chunk)), source + (valid ? chunk * 8 : 0), valid);
+      const T* from = static_cast<const T*>(p.k.base);
+      if (valid) from = (whole_tiles ? source + row * p.k.row_stride : KeyRow<T>(p, p.k, sequence, key, 0)) + chunk * 8;
+      CopyAsync16(SharedAddress(stage + Place(row, chunk)), from, valid);
+      row += kThreads / kChunks;
+      chunk += kThreads % kChunks;
+      if (chunk >= kChunks) {
+        chunk -= kChunks;
+        ++row;
       }
     }
   };
+  const T *first_source = tile_source(tile_begin), *second_source = tile_source(tile_begin + 1);
   for (int index = threadIdx.x; index < kRows * kChunks; index += kThreads) {
     const int row = index / kChunks, chunk = index % kChunks, head = first_head + row;
     const bool valid = head < p.heads;
@@ -83,10 +97,21 @@ __global__ __launch_bounds__(kThreads, 1) void MlaDecodeKernel(AttentionParams p
       source = static_cast<const T*>(p.q_rope) + token * p.q_rope_token_stride + head * p.q_rope_head_stride + chunk * 8 - kMlaLatent;
     CopyAsync16(SharedAddress(q_shared + Place(row, chunk)), source, valid);
   }
-  if (tile_begin < tile_end) start_copy(tile_begin);
+  if (tile_begin < tile_end) start_copy(tile_begin, first_source);
   CopyAsyncCommit();
-  if (tile_begin + 1 < tile_end) start_copy(tile_begin + 1);
+  if (tile_begin + 1 < tile_end) start_copy(tile_begin + 1, second_source);
   CopyAsyncCommit();
+
+  // Shared addresses of this lane within 64 dimensions (eight chunks): the exchange of chunks repeats every eight.
+  constexpr int kRowBytes = kDim * 2;
+  uint32_t q_address[4], score_address[2], value_address[4];
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    q_address[i] = SharedAddress(q_shared + Place(row_tile * 16 + lane % 16, i * 2 + lane / 16));
+    value_address[i] = SharedAddress(k_shared + Place(lane / 8 % 2 * 8 + lane % 8, warp * (kColumns / 8) + i * 2 + lane / 16));
+  }
+#pragma unroll
+  for (int i = 0; i < 2; ++i) score_address[i] = SharedAddress(k_shared + Place(key_part * kScoreTiles * 8 + lane % 8, i * 4 + lane / 8));
 
   const float scale = p.scale * kLog2E;
   float out[kRowTiles][kColumns / 8][4] = {};
@@ -95,21 +120,24 @@ __global__ __launch_bounds__(kThreads, 1) void MlaDecodeKernel(AttentionParams p
   for (int n = tile_begin; n < tile_end; ++n) {
     CopyAsyncWait<1>();
     __syncthreads();
-    const T* keys = k_shared + n % 2 * kKeys * kDim;
-    // Scores of this warp's 16 rows and 8 * kScoreTiles keys; two chains of sums where there is one tile alone.
+    const uint32_t stage = n % 2 * kKeys * kRowBytes;
+    const T* upcoming = tile_source(n + 2);
+    // Scores of this warp's 16 rows and 8 * kScoreTiles keys, in two chains of sums.
     float scores[kScoreTiles][2][4] = {};
-#pragma unroll 2
-    for (int k = 0; k < kDim / 32; ++k) {
-      uint32_t a[2][4];
+#pragma unroll(kRowTiles == 1 ? 9 : 3)
+    for (int k = 0; k < kDim / 64; ++k) {
 #pragma unroll
-      for (int half = 0; half < 2; ++half)
-        LoadMatrix4(a[half], SharedAddress(q_shared + Place(row_tile * 16 + lane % 16, k * 4 + half * 2 + lane / 16)));
+      for (int half = 0; half < 2; ++half) {
+        uint32_t a[2][4];
+        LoadMatrix4(a[0], q_address[half * 2] + k * 128);
+        LoadMatrix4(a[1], q_address[half * 2 + 1] + k * 128);
 #pragma unroll
-      for (int i = 0; i < kScoreTiles; ++i) {
-        uint32_t b[4];
-        LoadMatrix4(b, SharedAddress(keys + Place((key_part * kScoreTiles + i) * 8 + lane % 8, k * 4 + lane / 8)));
-        Mma<T>(scores[i][0], a[0][0], a[0][1], a[0][2], a[0][3], b[0], b[1]);
-        Mma<T>(scores[i][1], a[1][0], a[1][1], a[1][2], a[1][3], b[2], b[3]);
+        for (int i = 0; i < kScoreTiles; ++i) {
+          uint32_t b[4];
+          LoadMatrix4(b, score_address[half] + stage + i * 8 * kRowBytes + k * 128);
+          Mma<T>(scores[i][0], a[0][0], a[0][1], a[0][2], a[0][3], b[0], b[1]);
+          Mma<T>(scores[i][1], a[1][0], a[1][1], a[1][2], a[1][3], b[2], b[3]);
+        }
       }
     }
     float part[2] = {-CUDART_INF_F, -CUDART_INF_F};
@@ -168,8 +196,7 @@ __global__ __launch_bounds__(kThreads, 1) void MlaDecodeKernel(AttentionParams p
 #pragma unroll
       for (int pair = 0; pair < kColumns / 16; ++pair) {
         uint32_t b[4];
-        LoadMatrix4Transposed(
-            b, SharedAddress(keys + Place(k * 16 + lane / 8 % 2 * 8 + lane % 8, warp * (kColumns / 8) + pair * 2 + lane / 16)));
+        LoadMatrix4Transposed(b, value_address[pair] + stage + k * 16 * kRowBytes);
 #pragma unroll
         for (int m = 0; m < kRowTiles; ++m) {
           Mma<T>(out[m][2 * pair], a[m][0], a[m][1], a[m][2], a[m][3], b[0], b[1]);
@@ -178,7 +205,7 @@ __global__ __launch_bounds__(kThreads, 1) void MlaDecodeKernel(AttentionParams p
       }
     }
     __syncthreads();
-    if (n + 2 < tile_end) start_copy(n + 2);
+    if (n + 2 < tile_end) start_copy(n + 2, upcoming);
     CopyAsyncCommit();
   }
   CopyAsyncWait<0>();
@@ -227,7 +254,7 @@ template <typename T, int kRowTiles>
 void Launch(const AttentionParams& p, cudaStream_t stream) {
   constexpr int kBytes = SharedBytes<kRowTiles>();
   cudaFuncSetAttribute(MlaDecodeKernel<T, kRowTiles>, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes);
-  MlaDecodeKernel<T, kRowTiles><<<dim3(MlaRowTiles(p.heads), p.tokens, p.num_splits), kThreads, kBytes, stream>>>(p);
+  LaunchKernel(MlaDecodeKernel<T, kRowTiles>, dim3(MlaRowTiles(p.heads), p.tokens, p.num_splits), kThreads, kBytes, stream, p);
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
 #include "cuda/experts/experts_kernel.h"
+#include "cuda/launch.cuh"
 #include "cuda/linear/row_products.cuh"
 
 namespace fathom::cuda {
@@ -22,6 +23,8 @@ __global__ __launch_bounds__(kRowProductWarps * 32, 2) void GroupedRowsKernel(co
                                                                              int experts, bool slot_is_row) {
   __shared__ float partial[kRowProductWarps][8 * kColumnTiles][kRowProductTile + 1];
   __shared__ int found;
+  LetNextStart();
+  WaitForPrevious();
   const int expert = ExpertOfSlot(offsets, experts, slot_is_row, blockIdx.y, &found);
   if (expert < 0) return;
   const int begin = offsets[expert], end = offsets[expert + 1], n0 = blockIdx.x * kRowProductTile;
@@ -43,6 +46,8 @@ __global__ __launch_bounds__(kPlainThreads) void PlainGroupedRowsKernel(const fl
                                                                        int experts, bool slot_is_row) {
   __shared__ float scratch[32];
   __shared__ int found;
+  LetNextStart();
+  WaitForPrevious();
   const int expert = ExpertOfSlot(offsets, experts, slot_is_row, blockIdx.y, &found);
   if (expert < 0) return;
   const int begin = offsets[expert], end = offsets[expert + 1], row = blockIdx.x;
@@ -65,10 +70,10 @@ void LaunchRows(const GroupedLinearParams& p, cudaStream_t stream) {
   const auto* w = static_cast<const T*>(p.b);
   auto* y = static_cast<T*>(p.out);
   if constexpr (sizeof(T) == 4) {
-    PlainGroupedRowsKernel<<<dim3(p.n, slots), kPlainThreads, 0, stream>>>(x, w, y, p.offsets, p.n, p.k, p.experts, slot_is_row);
+    LaunchKernel(PlainGroupedRowsKernel, dim3(p.n, slots), kPlainThreads, 0, stream, x, w, y, p.offsets, p.n, p.k, p.experts, slot_is_row);
   } else {
     const dim3 grid((p.n + kRowProductTile - 1) / kRowProductTile, slots);
-    const auto run = [&](auto kernel) { kernel<<<grid, kRowProductWarps * 32, 0, stream>>>(x, w, y, p.offsets, p.n, p.k, p.experts, slot_is_row); };
+    const auto run = [&](auto kernel) { LaunchKernel(kernel, grid, kRowProductWarps * 32, 0, stream, x, w, y, p.offsets, p.n, p.k, p.experts, slot_is_row); };
     if (p.k % 8 != 0 || !IsAligned16(x) || !IsAligned16(w)) {
       run(GroupedRowsKernel<T, 2, false>);
     } else {

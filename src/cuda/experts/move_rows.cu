@@ -1,4 +1,5 @@
 #include "cuda/experts/experts_kernel.h"
+#include "cuda/launch.cuh"
 #include "cuda/scalar.cuh"
 
 namespace fathom::cuda {
@@ -11,6 +12,8 @@ struct alignas(sizeof(T) * kSize) Pack {
 
 template <typename P>
 __global__ void GatherKernel(const P* x, P* y, const int32_t* order, int top_k, int packs) {
+  LetNextStart();
+  WaitForPrevious();
   const int64_t row = blockIdx.x;
   const int64_t token = order[row] / top_k;
   for (int i = blockIdx.y * blockDim.x + threadIdx.x; i < packs; i += gridDim.y * blockDim.x) y[row * packs + i] = x[token * packs + i];
@@ -21,6 +24,8 @@ template <typename T, int kSize>
 __global__ void CombineKernel(const T* x, T* y, const int32_t* order, const int32_t* position, const float* weights, int choices, int top_k, int packs) {
   using P = Pack<T, kSize>;
   extern __shared__ int places[];
+  LetNextStart();
+  WaitForPrevious();
   const int64_t token = blockIdx.x;
   if (position != nullptr) {
     for (int k = threadIdx.x; k < top_k; k += blockDim.x) places[k] = position[token * top_k + k];
@@ -76,7 +81,7 @@ void LaunchGatherTokens(const MoveRowsParams& p, cudaStream_t stream) {
     using P = typename decltype(type)::type;
     const int packs = static_cast<int>(bytes / sizeof(P)), threads = 128;
     const dim3 grid(static_cast<unsigned>(p.tokens * p.top_k), ColumnBlocks(p.tokens * p.top_k, packs, threads));
-    GatherKernel<P><<<grid, threads, 0, stream>>>(static_cast<const P*>(p.x), static_cast<P*>(p.y), p.order, p.top_k, packs);
+    LaunchKernel(GatherKernel<P>, grid, threads, 0, stream, static_cast<const P*>(p.x), static_cast<P*>(p.y), p.order, p.top_k, packs);
   };
   if (bytes % 16 == 0 && IsAligned16(p.x) && IsAligned16(p.y)) return run(Type<uint4>{});
   bytes % 4 == 0 && p.dtype == Dtype::kF32 ? run(Type<uint32_t>{}) : run(Type<uint16_t>{});
@@ -88,7 +93,7 @@ void LaunchCombineTokens(const MoveRowsParams& p, cudaStream_t stream) {
     const auto run = [&](auto kernel, int packs) {
       const int threads = packs >= 128 ? 128 : 64;
       const dim3 grid(static_cast<unsigned>(p.tokens), ColumnBlocks(p.tokens, packs, threads));
-      kernel<<<grid, threads, p.top_k * sizeof(int), stream>>>(static_cast<const T*>(p.x), static_cast<T*>(p.y), p.order, p.position, p.weights,
+      LaunchKernel(kernel, grid, threads, p.top_k * sizeof(int), stream, static_cast<const T*>(p.x), static_cast<T*>(p.y), p.order, p.position, p.weights,
                                                                static_cast<int>(p.tokens * p.top_k), p.top_k, packs);
     };
     constexpr int kSize = Vec<T>::kSize;

@@ -1,5 +1,6 @@
 // A stable counting sort of the choices by expert. A warp takes a run of choices; within it __match_any_sync ranks 32 at a time.
 #include "cuda/experts/experts_kernel.h"
+#include "cuda/launch.cuh"
 #include "cuda/scalar.cuh"
 
 namespace fathom::cuda {
@@ -73,6 +74,8 @@ __device__ void ScanCounts(int* counts, int runs, int experts, int* totals, int3
 
 __global__ void SortOneBlock(SortByExpertParams p) {
   extern __shared__ int shared[];
+  LetNextStart();
+  WaitForPrevious();
   const int warps = blockDim.x / 32, warp = threadIdx.x / 32;
   int* totals = shared + warps * p.experts;
   for (int i = threadIdx.x; i < warps * p.experts; i += blockDim.x) shared[i] = 0;
@@ -122,7 +125,7 @@ void LaunchSortByExpert(const SortByExpertParams& p, cudaStream_t stream) {
   if (chunks == 1) {
     int warps = 1;
     while (warps < kMaxWarps && warps * 64 < p.choices && (warps * 2 + 1) * row <= 48 * 1024) warps *= 2;
-    SortOneBlock<<<1, warps * 32, (warps + 1) * row, stream>>>(p);
+    LaunchKernel(SortOneBlock, 1, warps * 32, (warps + 1) * row, stream, p);
     return;
   }
   CountChunks<<<chunks, 32, row, stream>>>(p);

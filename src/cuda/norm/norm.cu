@@ -1,3 +1,4 @@
+#include "cuda/launch.cuh"
 #include "cuda/norm/norm_kernel.h"
 #include "cuda/scalar.cuh"
 
@@ -15,6 +16,8 @@ template <typename T, int kSize, bool kResidual>
 __global__ void RmsNormKernel(const T* x, const T* residual, const T* w, T* y, T* sum, int64_t x_stride, int64_t residual_stride, int d, float eps) {
   using P = Pack<T, kSize>;
   __shared__ float scratch[32];
+  LetNextStart();
+  WaitForPrevious();
   const int64_t row = blockIdx.x;
   const P* x_row = reinterpret_cast<const P*>(x + row * x_stride);
   const P* residual_row = reinterpret_cast<const P*>(residual + row * residual_stride);
@@ -62,7 +65,7 @@ void Launch(const RmsNormParams& p, cudaStream_t stream) {
   const int packs = vectors ? p.d / kSize : p.d;
   const int threads = packs <= 64 ? 64 : packs <= 128 ? 128 : packs <= 256 || p.rows >= 256 ? 256 : 1024;
   const dim3 grid(static_cast<unsigned>(p.rows));
-  const auto run = [&](auto kernel) { kernel<<<grid, threads, 0, stream>>>(x, residual, w, y, sum, p.x_stride, p.residual_stride, p.d, p.eps); };
+  const auto run = [&](auto kernel) { LaunchKernel(kernel, grid, threads, 0, stream, x, residual, w, y, sum, p.x_stride, p.residual_stride, p.d, p.eps); };
   if (vectors) {
     residual != nullptr ? run(RmsNormKernel<T, kSize, true>) : run(RmsNormKernel<T, kSize, false>);
   } else {

@@ -1,3 +1,4 @@
+#include "cuda/launch.cuh"
 #include "cuda/rope/rope_kernel.h"
 #include "cuda/scalar.cuh"
 
@@ -8,6 +9,8 @@ namespace {
 template <typename T, bool kBackward>
 __global__ void RopeKernel(const T* x, const float* cos, const float* sin, T* y, int64_t pairs_total, int64_t x_token_stride, int64_t x_head_stride,
                            int heads, int dim, bool interleaved) {
+  LetNextStart();
+  WaitForPrevious();
   const int64_t index = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
   if (index >= pairs_total) return;
   const int half = dim / 2;
@@ -38,7 +41,7 @@ void LaunchRope(const RopeParams& p, cudaStream_t stream) {
   DispatchDtype(p.dtype, [&](auto type) {
     using T = typename decltype(type)::type;
     const auto run = [&](auto kernel) {
-      kernel<<<blocks, 256, 0, stream>>>(static_cast<const T*>(p.x), p.cos, p.sin, static_cast<T*>(p.y), pairs, p.x_token_stride, p.x_head_stride,
+      LaunchKernel(kernel, blocks, 256, 0, stream, static_cast<const T*>(p.x), p.cos, p.sin, static_cast<T*>(p.y), pairs, p.x_token_stride, p.x_head_stride,
                                          p.heads, p.dim, p.interleaved);
     };
     p.backward ? run(RopeKernel<T, true>) : run(RopeKernel<T, false>);

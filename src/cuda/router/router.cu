@@ -1,5 +1,6 @@
 #include <math_constants.h>
 
+#include "cuda/launch.cuh"
 #include "cuda/router/router_kernel.h"
 #include "cuda/scalar.cuh"
 
@@ -66,6 +67,8 @@ __device__ void LimitGroups(const RouteParams& p, float* choices, float* group_s
 
 __global__ void RouteKernel(RouteParams p) {
   extern __shared__ float shared[];
+  LetNextStart();
+  WaitForPrevious();
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const int64_t token = static_cast<int64_t>(blockIdx.x) * kWarps + warp;
   if (token >= p.tokens) return;
@@ -143,7 +146,7 @@ __global__ void RouteBackwardKernel(RouteBackwardParams p) {
 void LaunchRoute(const RouteParams& p, cudaStream_t stream) {
   const size_t shared = kWarps * (2 * p.experts + p.n_group) * sizeof(float);
   if (shared > 48 * 1024) cudaFuncSetAttribute(RouteKernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared));
-  RouteKernel<<<static_cast<unsigned>((p.tokens + kWarps - 1) / kWarps), kWarps * 32, shared, stream>>>(p);
+  LaunchKernel(RouteKernel, static_cast<unsigned>((p.tokens + kWarps - 1) / kWarps), kWarps * 32, shared, stream, p);
 }
 
 void LaunchRouteBackward(const RouteBackwardParams& p, cudaStream_t stream) {

@@ -1,3 +1,4 @@
+#include "cuda/launch.cuh"
 #include "cuda/scalar.cuh"
 #include "cuda/swiglu/swiglu_kernel.h"
 
@@ -13,6 +14,8 @@ struct alignas(sizeof(T) * kSize) Pack {
 template <typename T, int kSize>
 __global__ void SwigluKernel(const T* gate_up, T* y, int64_t total, int packs) {
   using P = Pack<T, kSize>;
+  LetNextStart();
+  WaitForPrevious();
   const int64_t index = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
   if (index >= total) return;
   const int64_t row = index / packs, column = index % packs;
@@ -61,7 +64,7 @@ void LaunchSwiglu(const SwigluParams& p, cudaStream_t stream) {
   DispatchDtype(p.dtype, [&](auto type) {
     using T = typename decltype(type)::type;
     const auto run = [&](auto kernel, int packs) {
-      kernel<<<Blocks(p.rows * packs), 256, 0, stream>>>(static_cast<const T*>(p.gate_up), static_cast<T*>(p.out), p.rows * packs, packs);
+      LaunchKernel(kernel, Blocks(p.rows * packs), 256, 0, stream, static_cast<const T*>(p.gate_up), static_cast<T*>(p.out), p.rows * packs, packs);
     };
     Vectors<T>(p) ? run(SwigluKernel<T, Vec<T>::kSize>, p.f / Vec<T>::kSize) : run(SwigluKernel<T, 1>, p.f);
   });
