@@ -8,6 +8,7 @@ VerbFunction AddGenerate(CLI::App& app, CommonOptions& common);
 VerbFunction AddScore(CLI::App& app, CommonOptions& common);
 VerbFunction AddConvert(CLI::App& app, CommonOptions& common);
 VerbFunction AddInspect(CLI::App& app, CommonOptions& common);
+VerbFunction AddTokenize(CLI::App& app, CommonOptions& common);
 VerbFunction AddModels(CLI::App& app, CommonOptions& common);
 VerbFunction AddBench(CLI::App& app, CommonOptions& common);
 VerbFunction AddDoctor(CLI::App& app, CommonOptions& common);
@@ -17,6 +18,7 @@ const std::vector<Verb>& Verbs() {
       {"chat", AddChat},
       {"generate", AddGenerate},
       {"score", AddScore},
+      {"tokenize", AddTokenize},
       {"inspect", AddInspect},
       {"convert", AddConvert},
       {"models", AddModels},
