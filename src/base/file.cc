@@ -52,6 +52,10 @@ std::string ReadFile(const std::filesystem::path& path) {
 }
 
 void WriteFileAtomically(const std::filesystem::path& path, std::string_view bytes) {
+  WriteFileAtomically(path, std::span<const std::string_view>(&bytes, 1));
+}
+
+void WriteFileAtomically(const std::filesystem::path& path, std::span<const std::string_view> pieces) {
   const std::string temporary = fmt::format("{}.tmp{}", path.string(), ::getpid());
   const auto fail = [&](const char* step) {
     const std::string reason = std::strerror(errno);
@@ -61,11 +65,13 @@ void WriteFileAtomically(const std::filesystem::path& path, std::string_view byt
   {
     const Descriptor file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
     if (file.get() < 0) fail("create");
-    for (size_t done = 0; done < bytes.size();) {
-      const ssize_t put = ::write(file.get(), bytes.data() + done, bytes.size() - done);
-      if (put < 0 && errno == EINTR) continue;
-      if (put < 0) fail("write");
-      done += static_cast<size_t>(put);
+    for (const std::string_view bytes : pieces) {
+      for (size_t done = 0; done < bytes.size();) {
+        const ssize_t put = ::write(file.get(), bytes.data() + done, bytes.size() - done);
+        if (put < 0 && errno == EINTR) continue;
+        if (put < 0) fail("write");
+        done += static_cast<size_t>(put);
+      }
     }
     if (::fsync(file.get()) != 0) fail("sync");
   }

@@ -15,6 +15,8 @@ std::string ReadFile(const std::filesystem::path& path);
 // Writes `bytes` to a temporary file beside `path`, syncs it, and renames it over `path`.
 // Throws MachineError (disk full, no permission) with the system's reason; `path` is then as it was.
 void WriteFileAtomically(const std::filesystem::path& path, std::string_view bytes);
+// The same for pieces written one after another (large ones need not be joined in memory).
+void WriteFileAtomically(const std::filesystem::path& path, std::span<const std::string_view> pieces);
 
 // A file mapped read-only. Moves, does not copy; unmapped when destroyed.
 class MappedFile {

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 
+#include "base/gguf.h"
 #include "checkpoint/tensor_file.h"
 #include "model/config.h"
 #include "model/model.h"
@@ -18,8 +19,10 @@ struct Checkpoint {
   Json generation_config;               // generation_config.json or {} (GGUF: {})
   std::unique_ptr<TensorFiles> files;   // null when the folder has a config.json and no weights (inspect works on it)
   bool is_gguf = false;
+  std::shared_ptr<const GgufHeader> gguf;  // the metadata of a GGUF file, else null
 
-  // Opens a folder (model.safetensors | model.safetensors.index.json | pytorch_model*.bin) or a .gguf file (split ones by their first part).
+  // Opens a folder (model.safetensors | model.safetensors.index.json | pytorch_model*.bin), a .gguf file (split ones by their first part) or a config.json
+  // (no weights). Where the files hold no MTP module the configuration has none either.
   // Throws UserError.
   static Checkpoint Open(const std::filesystem::path& path);
 };

@@ -10,7 +10,10 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
+
+#include "base/file.h"
 
 namespace fathom {
 
@@ -26,21 +29,33 @@ struct TensorEntry {
   bool is_ggml_block = false;               // then `ggml` tells the format, else `dtype`
   at::ScalarType dtype = at::kFloat;
   GgmlType ggml = GgmlType::kF32;
-  std::span<const std::byte> bytes;         // mapped; empty when is_strided
+  std::span<const std::byte> bytes;         // mapped; of a strided view: from its first element to its last
   // pytorch_model.bin tensors may be strided views of a storage; others are contiguous.
   std::vector<int64_t> strides;             // in elements, empty = contiguous
+  size_t file_idx = 0;                      // into TensorFiles::files()
   std::string dtype_name() const;           // "BF16", "F8_E4M3", "Q4_K", ... as inspect prints it
+  int64_t numel() const;
+  int64_t num_cols() const;                 // the last dimension (1 of a scalar)
+  int64_t num_rows() const;                 // numel / num_cols
 };
 
 // Files of one checkpoint: entries of all shards, names unique.
 class TensorFiles {
  public:
+  // Takes the mapped files and the entries whose bytes lie in them. Throws UserError for a name that comes twice.
+  TensorFiles(std::vector<MappedFile> files, std::vector<TensorEntry> entries);
   virtual ~TensorFiles() = default;
+  TensorFiles(const TensorFiles&) = delete;
+  TensorFiles& operator=(const TensorFiles&) = delete;
   const std::vector<TensorEntry>& entries() const { return entries_; }
   const TensorEntry* Find(std::string_view name) const;  // nullptr when absent
+  const std::filesystem::path& path(const TensorEntry& entry) const { return files_[entry.file_idx].path(); }
+  const std::vector<MappedFile>& files() const { return files_; }
 
  protected:
+  std::vector<MappedFile> files_;
   std::vector<TensorEntry> entries_;
+  std::unordered_map<std::string_view, size_t> index_;  // name -> entry
 };
 
 // Each opens and checks every header completely (offsets inside the file, sizes = shape * dtype, no overlap, no duplicate names).
@@ -51,7 +66,11 @@ std::unique_ptr<TensorFiles> OpenGguf(const std::filesystem::path& first_part);
 
 // Decodes rows [row0, row1) of the entry viewed as [rows, last dim] into `out` (contiguous, out.dtype f32, bf16 or f16, numel = rows * last dim).
 void DecodeRows(const TensorEntry& entry, int64_t row0, int64_t row1, at::Tensor& out);
+// The same into memory of (row1 - row0) * num_cols() elements of `dtype`; safe to call from many threads.
+void DecodeRows(const TensorEntry& entry, int64_t row0, int64_t row1, void* out, at::ScalarType dtype);
 // The whole tensor in `dtype` (or in its own, at::ScalarType::Undefined; block formats then give f32). One copy.
 at::Tensor ReadTensor(const TensorEntry& entry, at::ScalarType dtype);
+// Drops the mapped pages that lie wholly inside rows [row0, row1): they are read again from the file when touched.
+void ReleaseRows(const TensorEntry& entry, int64_t row0, int64_t row1);
 
 }  // namespace fathom

@@ -1,4 +1,13 @@
 // The verbs of the program. Each stands in a file of its own: it adds its subcommand to the app and gives the function that runs it.
+//
+//   VerbFunction AddTokenize(CLI::App& app, CommonOptions& common) {
+//     auto flags = std::make_shared<TokenizeFlags>();
+//     CLI::App* verb = app.add_subcommand("tokenize", "text to token ids and back");
+//     AddCommonOptions(*verb, common, kModelFlag | kJsonFlag);      // cli/common_options.h
+//     AddText(*verb, "--text", flags->text, "the text");            // cli/arguments.h
+//     verb->footer("Examples:\n  fathom tokenize --text 'Hello'");
+//     return [flags, &common] { return RunTokenize(*flags, common); };
+//   }
 #pragma once
 
 #include <cstdint>

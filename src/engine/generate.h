@@ -26,36 +26,41 @@ struct SamplingParams {
 };
 
 struct GenerationRequest {
-  std::vector<int32_t> prompt;
-  SamplingParams sampling;
+  std::vector<int32_t> prompt = {};
+  SamplingParams sampling = {};
   int64_t max_new_tokens = 256;
-  std::vector<std::string> stop;        // stop strings, not part of the text
-  std::vector<int32_t> stop_token_ids;  // eos and others
+  std::vector<std::string> stop = {};        // stop strings, not part of the text
+  std::vector<int32_t> stop_token_ids = {};  // eos and others
   bool ignore_eos = false;
   int64_t num_samples = 1;
-  int64_t num_logprobs = -1;            // -1: none; k >= 0: the chosen token's and the k best
+  int64_t num_logprobs = -1;                 // -1: none; k >= 0: the chosen token's and the k best
+  std::function<bool()> cancelled = {};      // asked between the chunks of the prompt too; may be empty
 };
 
 enum class FinishReason { kNone, kStop, kLength, kCancelled };
 
+// Log-probabilities of the model's own distribution: before penalties, temperature and cuts.
 struct TokenLogprob {
   int32_t token = 0;
   double logprob = 0;
-  std::vector<std::pair<int32_t, double>> top;
+  std::vector<std::pair<int32_t, double>> top = {};
 };
 
 // A piece of sample `index`: the text that is certain now, the tokens behind it.
 struct Delta {
   int64_t index = 0;
-  std::string text;
-  std::vector<int32_t> tokens;
-  std::vector<TokenLogprob> logprobs;
+  std::string text = {};
+  std::vector<int32_t> tokens = {};
+  std::vector<TokenLogprob> logprobs = {};
   FinishReason finish = FinishReason::kNone;
 };
 
 struct Timings {
-  double prefill_s = 0, decode_s = 0;
+  double prefill_s = 0;  // until the first token is chosen
+  double decode_s = 0;   // the rest
   int64_t prompt_tokens = 0, completion_tokens = 0;
+  int64_t prefilled_tokens = 0;  // of the prompt, those that were not in the cache already
+  int64_t decoded_tokens = 0;    // of the completions, those that cost a step (all but the first of each)
 };
 
 struct LoadedModel {  // what a request needs
@@ -66,5 +71,15 @@ struct LoadedModel {  // what a request needs
 
 // Runs one request to its end. on_delta returns false to cancel. Throws UserError (empty prompt, token out of range, prompt longer than the context).
 Timings Generate(const LoadedModel& loaded, const GenerationRequest& request, const std::function<bool(const Delta&)>& on_delta);
+
+class Runner;
+
+// The same on a runner. With `kept_sequence` the request continues a sequence that is already there (-1: none yet; num_samples 1): what it
+// has in common with the prompt is not run again, and afterwards it holds the prompt and the answer.
+Timings GenerateOn(Runner& runner, const std::shared_ptr<const Tokenizer>& tokenizer, int64_t context_length, const GenerationRequest& request,
+                   const std::function<bool(const Delta&)>& on_delta, int32_t* kept_sequence = nullptr);
+
+// Throws the UserErrors of Generate.
+void CheckRequest(const GenerationRequest& request, int64_t vocab_size, int64_t context_length);
 
 }  // namespace fathom

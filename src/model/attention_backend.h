@@ -39,9 +39,13 @@ struct PackedBatch {
   at::Tensor tokens_T;     // int64
   at::Tensor positions_T;  // int64, position of each token in its sequence
   at::Tensor cu_seqlens;   // [B+1] int32
+  std::vector<int32_t> lens;  // host copy: tokens of each sequence in the batch; empty: read from cu_seqlens when a backend is made
   // A batch of whole sequences (no cache): positions start at 0.
   static PackedBatch FromSequences(const std::vector<std::vector<int32_t>>& sequences, at::Device device);
 };
+
+// Tokens of each sequence of the batch, on the host.
+std::vector<int32_t> HostLens(const PackedBatch& batch);
 
 // Training and scoring: every sequence is whole in the batch.
 std::unique_ptr<AttentionBackend> MakePackedCausal(const ModelConfig& config, const PackedBatch& batch);
@@ -63,6 +67,15 @@ class PagedCache {
     std::vector<int32_t> kv_lens;
   };
   std::unique_ptr<AttentionBackend> Bind(const PackedBatch& batch, const Step& step);
+
+  // The view of a step of one token a sequence whose limits are on the device: the host reads none of them, so that a forward over it can be
+  // recorded in a CUDA graph and replayed with other values in the same tensors.
+  struct DeviceStep {
+    at::Tensor slots_B;     // int64: where each token's row goes, page * kPageTokens + position % kPageTokens
+    at::Tensor page_table;  // [B, W] int32; entries past a sequence's end are not read
+    at::Tensor kv_lens_B;   // int32
+  };
+  std::unique_ptr<AttentionBackend> BindDecode(const PackedBatch& batch, const DeviceStep& step);
 
  private:
   struct Storage;

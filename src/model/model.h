@@ -29,12 +29,15 @@ struct WeightSlot {
 
 // What a forward records or replays about the experts; all optional.
 struct RoutingTrace {
-  std::vector<at::Tensor> topk_idx;  // a MoE layer: [T, K] int32, filled by a forward that records
+  std::vector<at::Tensor> topk_idx;  // a MoE layer (the MTP modules' last): [T, K] int32, filled by a forward that records
   bool replay = false;               // true: use these choices instead of choosing
 };
 
+class TokenDispatcher;
+
 struct ForwardContext {
   AttentionBackend* attention = nullptr;
+  const TokenDispatcher* dispatcher = nullptr;  // null: every expert is here
   RoutingTrace* routing = nullptr;
   double router_temperature = 1.0;  // schedule(step) of Routing::kTemperatureSoftmax
 };

@@ -1,5 +1,4 @@
-// The one list of weights. For each architecture ForEachWeight visits every weight of a model once: its Hugging Face name, shape, kind and
-// the tensor that it fills. Loading, saving, counting, inspecting, optimizer groups and tests all walk it.
+// The one list of weights: each weight of an architecture once, with its Hugging Face name, shape, kind and the member that it fills. Loading, saving, counting, inspecting, optimizer groups and tests all walk it.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -18,6 +17,19 @@ class Model;
 enum class WeightKind { kEmbedding, kLinear, kNorm, kBias, kRouter, kRouterBias, kHead, kScalar };
 enum class ShardRule { kReplicated, kColumn, kRow, kExpert, kVocabulary };
 
+// What a weight is to its layer: with layer_idx and expert_idx it names the member that the weight fills, so that names stand in the table alone.
+enum class WeightRole {
+  kEmbedTokens, kFinalNorm, kLmHead,
+  kInputNorm, kPostAttentionNorm,
+  kQ, kK, kV, kO,                                                   // grouped-query attention; MLA without q_lora has kQ, MLA always kO
+  kQA, kQANorm, kQB, kKvA, kKvANorm, kKvB,                          // MLA
+  kIndexQB, kIndexK, kIndexKNorm, kIndexWeights,                    // V3.2's indexer
+  kMlpGate, kMlpUp, kMlpDown,                                       // dense layer
+  kRouter, kRouterBias, kLogTemperature,
+  kExpertGate, kExpertUp, kExpertDown, kSharedGate, kSharedUp, kSharedDown,
+  kMtpEmbed, kMtpENorm, kMtpHNorm, kMtpProjection, kMtpHeadNorm, kMtpHead,
+};
+
 struct WeightSpec {
   std::string name;               // Hugging Face's, e.g. model.layers.3.mlp.experts.7.up_proj.weight
   std::vector<int64_t> shape;
@@ -28,8 +40,11 @@ struct WeightSpec {
   bool is_routed_expert = false;
   // Another weight's name whose tensor this one is (lm_head of tied embeddings, layers.61.embed_tokens): it is not stored twice;
   // a file may hold it or leave it out.
-  std::string tied_to;
+  std::string tied_to = "";
   bool optional = false;          // may be absent from a file (log_temperature)
+  WeightRole role = WeightRole::kEmbedTokens;  // kind == kBias: the bias that stands beside this role's matrix
+  int64_t layer_idx = -1;         // num_hidden_layers + depth in the MTP modules
+  int64_t expert_idx = -1;        // of a routed expert
 };
 
 // From the configuration alone (no memory for weights): what `inspect` prints.

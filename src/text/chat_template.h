@@ -24,6 +24,8 @@ class ChatTemplate {
   static std::shared_ptr<const ChatTemplate> Load(const std::filesystem::path& path);
   // bos_token, eos_token etc. given as strings in `special_tokens` ({"bos_token": "<s>", ...}).
   static std::shared_ptr<const ChatTemplate> Parse(const std::string& source, const std::string& name, const OrderedJson& special_tokens);
+  // What Parse takes as `special_tokens`, of the model at `path` ({} when it names none).
+  static OrderedJson LoadSpecialTokens(const std::filesystem::path& path);
   virtual ~ChatTemplate() = default;
   // Throws UserError "NAME: line N: cause" (an undefined name in a strict place, raise_exception, a type error, more than 10^7 steps).
   virtual std::string Render(const TemplateInput& input) const = 0;

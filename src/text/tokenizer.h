@@ -16,6 +16,14 @@ struct EncodeOptions {
   bool match_special = true;   // false: added tokens marked special are not matched in the text; the others are
 };
 
+// The state of decoding one stream of ids.
+class DecodeState {
+ public:
+  virtual ~DecodeState() = default;
+  virtual void Push(int32_t id, std::string& text) = 0;  // appends the text that is certain now
+  virtual void Finish(std::string& text) = 0;            // appends what is left
+};
+
 // Immutable and safe to share between threads.
 class Tokenizer {
  public:
@@ -33,6 +41,8 @@ class Tokenizer {
   // The raw bytes that one token stands for (special tokens: their text).
   virtual std::string TokenBytes(int32_t id) const = 0;
   virtual bool IsSpecial(int32_t id) const = 0;
+  // Decode, an id at a time. By default the stream of TokenBytes read as UTF-8.
+  virtual std::unique_ptr<DecodeState> NewDecodeState(bool skip_special) const;
   virtual int64_t vocab_size() const = 0;  // highest id + 1
   virtual int32_t TokenToId(std::string_view token) const = 0;  // -1: none
   virtual int32_t bos_id() const = 0;  // -1: none
@@ -49,8 +59,7 @@ class StreamDetokenizer {
 
  private:
   std::shared_ptr<const Tokenizer> tokenizer_;
-  bool skip_special_;
-  std::string pending_;
+  std::unique_ptr<DecodeState> state_;
 };
 
 }  // namespace fathom

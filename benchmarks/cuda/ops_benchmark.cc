@@ -1,0 +1,218 @@
+// Times the CUDA operators by graph replay beside this device's own limits (a large copy, a large bf16 product):
+//   bench_cuda_ops [FILTER]
+// One line an operator: microseconds, bytes that must move (or FLOP) over the time, and the percent of the limit.
+#include <ATen/ops/add.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/matmul.h>
+#include <ATen/ops/neg.h>
+#include <ATen/ops/randn.h>
+#include <ATen/ops/zeros.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "ops/attention/attention.h"
+#include "ops/cuda_backend.h"
+#include "ops/experts/experts.h"
+#include "ops/linear/linear_rows.h"
+#include "ops/norm/norm.h"
+#include "ops/router/router.h"
+#include "ops/swiglu/swiglu.h"
+
+namespace {
+
+using at::Tensor;
+namespace ops = fathom::ops;
+
+const auto kBf16 = at::TensorOptions().dtype(at::kBFloat16).device(at::kCUDA);
+
+// Median milliseconds of one call: `calls` are different inputs, so that together they do not fit in L2; all are captured in one graph.
+double Milliseconds(const std::vector<std::function<void()>>& calls) {
+  const FathomCudaTable& table = *ops::CudaTable();
+  for (const auto& call : calls) call();
+  ops::CudaGraph graph;
+  graph.Capture([&] {
+    for (const auto& call : calls) call();
+  });
+  std::vector<float> times;
+  void *start = table.event_create(), *stop = table.event_create();
+  for (int i = 0; i < 12; ++i) {
+    table.event_record(start);
+    graph.Replay();
+    table.event_record(stop);
+    float ms = 0;
+    table.event_elapsed_ms(start, stop, &ms);
+    if (i >= 2) times.push_back(ms);
+  }
+  table.event_destroy(start);
+  table.event_destroy(stop);
+  std::sort(times.begin(), times.end());
+  return times[times.size() / 2] / calls.size();
+}
+
+double copy_limit = 1, product_limit = 1;  // bytes a second, FLOP a second
+std::string filter;
+
+void Report(const std::string& name, double bytes, double flop, const std::vector<std::function<void()>>& calls) {
+  if (name.find(filter) == std::string::npos) return;
+  try {
+    const double seconds = Milliseconds(calls) * 1e-3;
+    fmt::print("{:<44} {:>9.2f} us {:>8.0f} GB/s {:>5.1f}% {:>8.1f} TFLOP/s {:>5.1f}%\n", name, seconds * 1e6, bytes / seconds * 1e-9,
+               100 * bytes / seconds / copy_limit, flop / seconds * 1e-12, 100 * flop / seconds / product_limit);
+  } catch (const std::exception& error) {
+    fmt::print("{:<44} failed: {}\n", name, std::string(error.what()).substr(0, 300));
+  }
+  std::fflush(stdout);
+}
+
+// Enough copies that a round of them exceeds L2 several times.
+int Copies(double bytes) { return static_cast<int>(std::clamp(4e8 / bytes, 1.0, 24.0)); }
+
+void BenchLinearRows() {
+  struct Shape {
+    const char* name;
+    int64_t n, k;
+  };
+  for (const Shape shape : {Shape{"v2-lite head", 102400, 2048}, {"v2-lite dense up", 21888, 2048}, {"v2-lite q_proj", 3072, 2048}, {"v2-lite o_proj", 2048, 2048},
+                            {"v2-lite kv_a", 576, 2048}, {"v3 q_b", 24576, 1536}, {"v3 o_proj", 7168, 16384}}) {
+    for (const int64_t m : {1, 4, 8, 16}) {
+      const double bytes = 2.0 * (shape.n * shape.k + m * shape.k + m * shape.n);
+      std::vector<Tensor> weights;
+      std::vector<std::function<void()>> calls;
+      const Tensor x = at::randn({m, shape.k}, kBf16);
+      for (int i = 0; i < Copies(bytes); ++i) {
+        const Tensor w = at::randn({shape.n, shape.k}, kBf16);
+        calls.push_back([x, w] { ops::linear_rows(x, w, std::nullopt); });
+      }
+      Report(fmt::format("linear_rows {} m={}", shape.name, m), bytes, 2.0 * m * shape.n * shape.k, calls);
+      if (m == 1 || m == 16) {
+        calls.clear();
+        for (int i = 0; i < Copies(bytes); ++i) {
+          const Tensor w = at::randn({shape.n, shape.k}, kBf16).t();
+          calls.push_back([x, w] { at::matmul(x, w); });
+        }
+        Report(fmt::format("  cuBLAS {} m={}", shape.name, m), bytes, 2.0 * m * shape.n * shape.k, calls);
+      }
+    }
+  }
+}
+
+Tensor Offsets(int64_t experts, int64_t rows) {
+  // Rows spread evenly over min(experts, rows) experts.
+  const Tensor offsets = at::arange(experts + 1, at::TensorOptions().dtype(at::kLong)).mul(rows).div(experts, "floor").to(at::kInt);
+  return offsets.to(at::kCUDA);
+}
+
+void BenchGroupedLinear() {
+  for (const auto& [name, experts, n, k] : std::vector<std::tuple<const char*, int64_t, int64_t, int64_t>>{
+           {"v2-lite gate_up", 64, 2816, 2048}, {"v2-lite down", 64, 2048, 1408}, {"v3 gate_up", 256, 4096, 7168}}) {
+    const Tensor w = at::randn({experts, n, k}, kBf16);
+    for (const int64_t rows : {6, 48, 96, 384, 768, 1536, 24576}) {
+      if (experts == 256 && rows > 1000) continue;
+      const Tensor x = at::randn({rows, k}, kBf16);
+      std::vector<std::function<void()>> calls;
+      const int64_t active = std::min(experts, rows);
+      const double bytes = 2.0 * (active * n * k + rows * (n + k));
+      for (int i = 0; i < 8; ++i) {
+        Tensor offsets = Offsets(experts, rows);
+        if (rows < experts) {  // other experts each time
+          std::vector<int32_t> host(experts + 1);
+          for (int64_t e = 0; e <= experts; ++e)
+            host[e] = static_cast<int32_t>(std::clamp<int64_t>(e - (i * rows) % (experts - rows), 0, rows));
+          offsets = at::empty({experts + 1}, at::TensorOptions().dtype(at::kInt));
+          std::copy(host.begin(), host.end(), offsets.mutable_data_ptr<int32_t>());
+          offsets = offsets.to(at::kCUDA);
+        }
+        calls.push_back([x, w, offsets] { ops::grouped_linear(x, w, offsets); });
+      }
+      Report(fmt::format("grouped_linear {} rows={}", name, rows), bytes, 2.0 * rows * n * k, calls);
+    }
+  }
+}
+
+void BenchMla() {
+  for (const auto& [batch, heads, length] :
+       std::vector<std::tuple<int64_t, int64_t, int64_t>>{{1, 16, 512}, {1, 16, 4096}, {8, 16, 4096}, {64, 16, 4096}, {128, 16, 512}, {128, 16, 4096}, {128, 16, 8192}, {1, 128, 4096}, {128, 128, 4096}}) {
+    const int64_t pages_a_sequence = length / 64;
+    const int64_t total = std::max<int64_t>(batch * pages_a_sequence, 2048);
+    const Tensor pages = at::randn({total, 64, 576}, kBf16);
+    const Tensor table = at::arange(batch * pages_a_sequence, at::TensorOptions().dtype(at::kInt)).view({batch, pages_a_sequence}).to(at::kCUDA);
+    const Tensor cu_q = at::arange(batch + 1, at::TensorOptions().dtype(at::kInt)).to(at::kCUDA);
+    const Tensor lens = at::zeros({batch}, at::TensorOptions().dtype(at::kInt)).add(length).to(at::kCUDA);
+    const Tensor q_latent = at::randn({batch, heads, 512}, kBf16), q_rope = at::randn({batch, heads, 64}, kBf16);
+    const double bytes = 2.0 * batch * (length * 576 + heads * (576 + 512)), flop = 2.0 * batch * heads * length * (576 + 512);
+    std::vector<std::function<void()>> calls;
+    for (int i = 0; i < 8; ++i) {
+      const Tensor shifted = table.add(static_cast<int64_t>(i * batch * pages_a_sequence % (total - batch * pages_a_sequence + 1)));
+      calls.push_back([=] { ops::mla_paged_attention(q_latent, q_rope, pages, shifted, cu_q, lens, 0.05, std::nullopt); });
+    }
+    Report(fmt::format("mla_paged_attention b={} h={} kv={}", batch, heads, length), bytes, flop, calls);
+  }
+}
+
+void BenchPrefill() {
+  for (const auto& [batch, length, heads, dk, dv] : std::vector<std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t>>{
+           {1, 4096, 16, 192, 128}, {32, 512, 16, 192, 128}, {1, 4096, 128, 192, 128}, {1, 4096, 32, 128, 128}}) {
+    const int64_t tokens = batch * length;
+    const Tensor q = at::randn({tokens, heads, dk}, kBf16), k = at::randn({tokens, heads, dk}, kBf16), v = at::randn({tokens, heads, dv}, kBf16);
+    const Tensor cu = at::arange(batch + 1, at::TensorOptions().dtype(at::kInt)).mul(length).to(at::kInt).to(at::kCUDA);
+    Report(fmt::format("packed_attention {}x{} h={} {}/{}", batch, length, heads, dk, dv), 2.0 * tokens * heads * (2 * dk + 2 * dv),
+           1.0 * batch * length * length * heads * (dk + dv), {[=] { ops::packed_attention(q, k, v, cu, cu, 0.07, -1, std::nullopt); }});
+  }
+}
+
+void BenchElementwise() {
+  for (const auto& [tokens, width] : std::vector<std::pair<int64_t, int64_t>>{{1, 2048}, {128, 2048}, {16384, 2048}, {16384, 7168}}) {
+    const Tensor x = at::randn({tokens, width}, kBf16), y = at::randn({tokens, width}, kBf16), w = at::randn({width}, kBf16);
+    const double row = 2.0 * tokens * width;
+    Report(fmt::format("rms_norm {}x{}", tokens, width), 2 * row, 0, {[=] { ops::rms_norm(x, w, 1e-6); }});
+    Report(fmt::format("add_rms_norm {}x{}", tokens, width), 4 * row, 0, {[=] { ops::add_rms_norm(x, y, w, 1e-6); }});
+    Report(fmt::format("swiglu {}x{}", tokens, width / 2), 1.5 * row, 0, {[=] { ops::swiglu(x); }});
+  }
+  for (const int64_t tokens : {1, 128, 16384}) {
+    const Tensor logits = at::randn({tokens, 64}, kBf16.dtype(at::kFloat)), logits_v3 = at::randn({tokens, 256}, kBf16.dtype(at::kFloat));
+    const Tensor x = at::randn({tokens, 2048}, kBf16);
+    const auto [weights, idx] = ops::route(logits, std::nullopt, {.top_k = 6, .score_func = 0});
+    const auto [order, offsets] = ops::sort_by_expert(idx, 64);
+    const Tensor sorted = ops::gather_tokens(x, order, 6);
+    Report(fmt::format("route v2-lite {}", tokens), 4.0 * tokens * 64, 0, {[=] { ops::route(logits, std::nullopt, {.top_k = 6, .score_func = 0}); }});
+    Report(fmt::format("route v3 {}", tokens), 4.0 * tokens * 256, 0,
+           {[=] { ops::route(logits_v3, std::nullopt, {.top_k = 8, .score_func = 1, .n_group = 8, .topk_group = 4}); }});
+    Report(fmt::format("sort_by_expert {}x6", tokens), 8.0 * tokens * 6, 0, {[idx = idx] { ops::sort_by_expert(idx, 64); }});
+    Report(fmt::format("gather_tokens {}x6x2048", tokens), 2.0 * tokens * 7 * 2048, 0, {[=, order = order] { ops::gather_tokens(x, order, 6); }});
+    Report(fmt::format("combine_tokens {}x6x2048", tokens), 2.0 * tokens * 7 * 2048, 0,
+           {[=, order = order, weights = weights] { ops::combine_tokens(sorted, order, weights); }});
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::string why;
+  if (!ops::LoadCudaBackend(&why)) {
+    fmt::print(stderr, "error: {}\n", why);
+    return 1;
+  }
+  filter = argc > 1 ? argv[1] : "";
+  char name[256];
+  ops::CudaTable()->device_name(0, name, sizeof(name));
+  {
+    const Tensor source = at::randn({1 << 30}, kBf16);
+    Tensor target = at::empty({1 << 30}, kBf16);
+    copy_limit = 4.0 * (1 << 30) / (Milliseconds({[=]() mutable { at::neg_out(target, source); }}) * 1e-3);
+    const Tensor a = at::randn({8192, 8192}, kBf16), b = at::randn({8192, 8192}, kBf16);
+    product_limit = 2.0 * 8192 * 8192 * 8192 / (Milliseconds({[=] { at::matmul(a, b); }, [=] { at::matmul(b, a); }}) * 1e-3);
+  }
+  fmt::print("{}: copy {:.0f} GB/s (read + written), bf16 product {:.0f} TFLOP/s\n", name, copy_limit * 1e-9, product_limit * 1e-12);
+  BenchLinearRows();
+  BenchGroupedLinear();
+  BenchMla();
+  BenchPrefill();
+  BenchElementwise();
+  return 0;
+}

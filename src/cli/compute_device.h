@@ -1,0 +1,22 @@
+// Where the computation runs: threads of the CPU, or a CUDA device when its backend is there.
+#pragma once
+
+#include <c10/core/Device.h>
+
+#include <string>
+
+#include "cli/verbs.h"
+
+namespace fathom {
+
+// What every verb needs before it begins: the number of threads, and the CUDA backend where --device asks for it (before any other call
+// into LibTorch, which remembers whether there was one). Throws UserError when --device cuda cannot be had.
+void PrepareCompute(const CommonOptions& common);
+
+// The device of --device; auto is cuda where it works. Called by verbs that compute, before their first tensor.
+c10::Device ResolveDevice(const CommonOptions& common);
+
+// Whether the backend is loaded now and a device answers; else why not, in one line.
+bool CudaIsUsable(std::string* why);
+
+}  // namespace fathom

@@ -1,0 +1,45 @@
+// Launches that overlap: a kernel's blocks may take their places on the device while the kernel before them still runs (programmatic dependent
+// launch, Hopper and later), so that a chain of small kernels does not pay for every start.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <utility>
+
+namespace fathom::cuda {
+
+// First thing in a kernel launched by LaunchKernel, before any read or write of global memory, on every thread: lets the next kernel's blocks
+// come, then waits for the kernel before this one. Only prefetches into L2 may stand between the two halves.
+__device__ __forceinline__ void LetNextStart() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;");
+#endif
+}
+__device__ __forceinline__ void WaitForPrevious() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
+__device__ __forceinline__ void PrefetchL2(const void* address) { asm volatile("prefetch.global.L2 [%0];" ::"l"(address)); }
+
+// Whether the current device overlaps launches.
+bool OverlapsLaunches();
+
+template <typename... Parameters, typename... Arguments>
+void LaunchKernel(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes, cudaStream_t stream, Arguments&&... arguments) {
+  cudaLaunchAttribute attribute;
+  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attribute.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = grid;
+  config.blockDim = block;
+  config.dynamicSmemBytes = shared_bytes;
+  config.stream = stream;
+  config.attrs = &attribute;
+  config.numAttrs = OverlapsLaunches() ? 1 : 0;
+  // The error, if any, is found by the operator's C10_CUDA_KERNEL_LAUNCH_CHECK.
+  (void)cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(std::forward<Arguments>(arguments))...);
+}
+
+}  // namespace fathom::cuda

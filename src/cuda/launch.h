@@ -1,0 +1,34 @@
+// What every operator's .cc needs to launch a kernel: the dtype of a tensor, the current stream, the device's size.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <c10/cuda/CUDAException.h>
+#include <c10/cuda/CUDAGuard.h>
+#include <c10/cuda/CUDAStream.h>
+
+#include "cuda/dtype.h"
+
+namespace fathom::cuda {
+
+inline Dtype DtypeOf(const at::Tensor& tensor) {
+  switch (tensor.scalar_type()) {
+    case at::kFloat:
+      return Dtype::kF32;
+    case at::kBFloat16:
+      return Dtype::kBf16;
+    case at::kHalf:
+      return Dtype::kF16;
+    default:
+      TORCH_CHECK(false, "dtype must be float32, bfloat16 or float16 on CUDA, got ", tensor.scalar_type());
+  }
+}
+
+inline cudaStream_t CurrentStream() { return c10::cuda::getCurrentCUDAStream().stream(); }
+
+// Of the current device.
+int DeviceAttribute(cudaDeviceAttr attribute);
+inline int NumProcessors() { return DeviceAttribute(cudaDevAttrMultiProcessorCount); }
+bool OverlapsLaunches();
+inline int ComputeMajor() { return DeviceAttribute(cudaDevAttrComputeCapabilityMajor); }
+
+}  // namespace fathom::cuda

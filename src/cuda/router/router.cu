@@ -1,0 +1,158 @@
+#include <math_constants.h>
+
+#include "cuda/launch.cuh"
+#include "cuda/router/router_kernel.h"
+#include "cuda/scalar.cuh"
+
+namespace fathom::cuda {
+namespace {
+
+constexpr int kWarps = 4;  // tokens a block
+
+// The best of the warp's (value, index) pairs; of equal values the lowest index.
+__device__ __forceinline__ void WarpBest(float& value, int& index) {
+#pragma unroll
+  for (int offset = 16; offset > 0; offset /= 2) {
+    const float other = __shfl_xor_sync(0xffffffffu, value, offset);
+    const int other_index = __shfl_xor_sync(0xffffffffu, index, offset);
+    if (other > value || (other == value && other_index < index)) {
+      value = other;
+      index = other_index;
+    }
+  }
+}
+
+// scores[e] of a token by its warp.
+__device__ void Scores(const float* logits, int experts, int score_func, float* scores) {
+  const int lane = threadIdx.x % 32;
+  if (score_func == 1) {
+    for (int e = lane; e < experts; e += 32) scores[e] = 1.0f / (1.0f + expf(-logits[e]));
+  } else {
+    float top = -CUDART_INF_F, sum = 0.0f;
+    for (int e = lane; e < experts; e += 32) top = fmaxf(top, logits[e]);
+    top = WarpMax(top);
+    for (int e = lane; e < experts; e += 32) {
+      scores[e] = expf(logits[e] - top);
+      sum += scores[e];
+    }
+    sum = WarpSum(sum);
+    for (int e = lane; e < experts; e += 32) scores[e] /= sum;
+  }
+  __syncwarp();
+}
+
+// Leaves only the experts of the best topk_group groups in choices; the others become -infinity. group_scores has room for n_group values.
+__device__ void LimitGroups(const RouteParams& p, float* choices, float* group_scores) {
+  const int lane = threadIdx.x % 32, size = p.experts / p.n_group;
+  for (int group = lane; group < p.n_group; group += 32) {
+    float first = -CUDART_INF_F, second = -CUDART_INF_F;
+    for (int e = group * size; e < (group + 1) * size; ++e) {
+      const float value = choices[e];
+      second = fmaxf(second, fminf(first, value));
+      first = fmaxf(first, value);
+    }
+    group_scores[group] = p.group_top2 && size > 1 ? first + second : first;
+  }
+  __syncwarp();
+  for (int e = lane; e < p.experts; e += 32) {
+    const int group = e / size;
+    const float mine = group_scores[group];
+    int better = 0;
+    for (int other = 0; other < p.n_group; ++other)
+      better += group_scores[other] > mine || (group_scores[other] == mine && other < group) ? 1 : 0;
+    if (better >= p.topk_group) choices[e] = -CUDART_INF_F;
+  }
+  __syncwarp();
+}
+
+__global__ void RouteKernel(RouteParams p) {
+  extern __shared__ float shared[];
+  LetNextStart();
+  WaitForPrevious();
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const int64_t token = static_cast<int64_t>(blockIdx.x) * kWarps + warp;
+  if (token >= p.tokens) return;
+  float* scores = shared + warp * (2 * p.experts + p.n_group);
+  float* choices = scores + p.experts;
+  Scores(p.logits + token * p.experts, p.experts, p.score_func, scores);
+  float* weights = p.weights + token * p.top_k;
+  int32_t* chosen = p.topk_idx + token * p.top_k;
+  float sum = 0.0f;  // in order of k, on every lane
+  if (p.replay) {
+    for (int k = 0; k < p.top_k; ++k) sum += scores[chosen[k]];
+  } else {
+    // Clamped, so that minus infinity means "not allowed" alone, and NaN comes last.
+    for (int e = lane; e < p.experts; e += 32) choices[e] = fmaxf(scores[e] + (p.bias == nullptr ? 0.0f : p.bias[e]), -CUDART_MAX_NORMAL_F);
+    __syncwarp();
+    if (p.n_group > 1) LimitGroups(p, choices, choices + p.experts);
+    for (int k = 0; k < p.top_k; ++k) {
+      float best = -CUDART_INF_F;
+      int index = 0x7fffffff;
+      for (int e = lane; e < p.experts; e += 32) {
+        if (choices[e] > best || index == 0x7fffffff) {
+          best = choices[e];
+          index = e;
+        }
+      }
+      WarpBest(best, index);
+      sum += scores[index];
+      if (lane == 0) chosen[k] = index;
+      __syncwarp();
+      if (lane == 0) choices[index] = -CUDART_INF_F;
+      __syncwarp();
+    }
+  }
+  const float scale = p.norm_topk_prob ? p.scaling / (sum + 1e-20f) : p.scaling;
+  __syncwarp();
+  for (int k = lane; k < p.top_k; k += 32) weights[k] = scores[chosen[k]] * scale;
+}
+
+__global__ void RouteBackwardKernel(RouteBackwardParams p) {
+  extern __shared__ float shared[];
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const int64_t token = static_cast<int64_t>(blockIdx.x) * kWarps + warp;
+  if (token >= p.tokens) return;
+  float* scores = shared + warp * 2 * p.experts;
+  float* dscores = scores + p.experts;
+  Scores(p.logits + token * p.experts, p.experts, p.score_func, scores);
+  for (int e = lane; e < p.experts; e += 32) dscores[e] = 0.0f;
+  __syncwarp();
+  const float* dweights = p.dweights + token * p.top_k;
+  const int32_t* chosen = p.topk_idx + token * p.top_k;
+  if (lane == 0) {
+    float sum = 0.0f, dot = 0.0f;
+    for (int k = 0; k < p.top_k; ++k) {
+      sum += scores[chosen[k]];
+      dot += dweights[k] * scores[chosen[k]];
+    }
+    sum += 1e-20f;
+    for (int k = 0; k < p.top_k; ++k)
+      dscores[chosen[k]] += p.scaling * (p.norm_topk_prob ? dweights[k] / sum - dot / (sum * sum) : dweights[k]);
+  }
+  __syncwarp();
+  float* dlogits = p.dlogits + token * p.experts;
+  if (p.score_func == 1) {
+    for (int e = lane; e < p.experts; e += 32) dlogits[e] = dscores[e] * scores[e] * (1.0f - scores[e]);
+  } else {
+    float dot = 0.0f;
+    for (int e = lane; e < p.experts; e += 32) dot += dscores[e] * scores[e];
+    dot = WarpSum(dot);
+    for (int e = lane; e < p.experts; e += 32) dlogits[e] = scores[e] * (dscores[e] - dot);
+  }
+}
+
+}  // namespace
+
+void LaunchRoute(const RouteParams& p, cudaStream_t stream) {
+  const size_t shared = kWarps * (2 * p.experts + p.n_group) * sizeof(float);
+  if (shared > 48 * 1024) cudaFuncSetAttribute(RouteKernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared));
+  LaunchKernel(RouteKernel, static_cast<unsigned>((p.tokens + kWarps - 1) / kWarps), kWarps * 32, shared, stream, p);
+}
+
+void LaunchRouteBackward(const RouteBackwardParams& p, cudaStream_t stream) {
+  const size_t shared = kWarps * 2 * p.experts * sizeof(float);
+  if (shared > 48 * 1024) cudaFuncSetAttribute(RouteBackwardKernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared));
+  RouteBackwardKernel<<<static_cast<unsigned>((p.tokens + kWarps - 1) / kWarps), kWarps * 32, shared, stream>>>(p);
+}
+
+}  // namespace fathom::cuda

@@ -1,0 +1,49 @@
+// Legend: T packed tokens, D hidden_size, H heads, Q q_lora_rank, R kv_lora_rank.
+#include "model/layers/mla.h"
+
+#include "ops/norm/norm.h"
+#include "ops/rope/rope.h"
+
+namespace fathom {
+namespace {
+
+// The latents' norms take no eps from the configuration: the released code and transformers leave it at this value.
+constexpr double kLatentNormEps = 1e-6;
+
+}  // namespace
+
+MlaAttention::MlaAttention(const ModelConfig& config, int64_t layer_idx, WeightStore& store) : config_(config), layer_idx_(layer_idx) {
+  if (config.q_lora_rank) {
+    a_ = store.MakeLinear({WeightRole::kQA, WeightRole::kKvA}, layer_idx);
+    q_a_norm_ = store.Tensor({WeightRole::kQANorm}, layer_idx);
+    q_ = store.MakeLinear({WeightRole::kQB}, layer_idx);
+  } else {
+    a_ = store.MakeLinear({WeightRole::kKvA}, layer_idx);
+    q_ = store.MakeLinear({WeightRole::kQ}, layer_idx);
+  }
+  kv_a_norm_ = store.Tensor({WeightRole::kKvANorm}, layer_idx);
+  kv_b_ = store.MakeLinear({WeightRole::kKvB}, layer_idx);
+  o_ = store.MakeLinear({WeightRole::kO}, layer_idx);
+  if (config.has_indexer()) indexer_ = std::make_unique<Indexer>(config, layer_idx, store);
+}
+
+at::Tensor MlaAttention::operator()(const at::Tensor& x_TD, const LayerStep& step) const {
+  const int64_t T = x_TD.size(0), H = config_.num_attention_heads, R = config_.kv_lora_rank, Q = config_.q_lora_rank.value_or(0);
+  const int64_t nope = config_.qk_nope_head_dim, rope = config_.qk_rope_head_dim;
+  const at::Tensor a = a_(x_TD);  // [T, Q + R + rope]
+  at::Tensor q_latent_TQ;
+  if (Q > 0) q_latent_TQ = ops::rms_norm(a.narrow(1, 0, Q), q_a_norm_, kLatentNormEps);
+  const at::Tensor q = q_(Q > 0 ? q_latent_TQ : x_TD).view({T, H, nope + rope});
+  MlaInputs inputs;
+  inputs.q_nope_THD = q.narrow(2, 0, nope);
+  inputs.q_rope_THD = ops::rope(q.narrow(2, nope, rope), step.cos_TD, step.sin_TD, config_.rope_interleave);
+  inputs.latent_TR = ops::rms_norm(a.narrow(1, Q, R), kv_a_norm_, kLatentNormEps);
+  inputs.k_rope_TD = ops::rope(a.narrow(1, Q + R, rope).unsqueeze(1), step.cos_TD, step.sin_TD, config_.rope_interleave).squeeze(1);
+  inputs.kv_b = &kv_b_;
+  inputs.scale = config_.attention_scale();
+  if (indexer_) indexer_->Fill(x_TD, q_latent_TQ, step, inputs);
+  const at::Tensor out_THD = step.context.attention->Mla(layer_idx_, inputs);
+  return o_(out_THD.reshape({T, H * config_.v_head_dim}));
+}
+
+}  // namespace fathom

@@ -1,0 +1,21 @@
+// The gated feed-forward network: down(silu(gate x) * up x).
+#pragma once
+
+#include "model/layers/layer.h"
+#include "model/linear/linear.h"
+#include "model/weight_store.h"
+
+namespace fathom {
+
+class Mlp final : public FeedForward {
+ public:
+  // The three roles of its matrices: a dense layer's or the shared experts'.
+  Mlp(WeightRole gate, WeightRole up, WeightRole down, int64_t layer_idx, WeightStore& store);
+  at::Tensor operator()(const at::Tensor& x_TD) const;
+  at::Tensor operator()(const at::Tensor& x_TD, const LayerStep&) const override { return (*this)(x_TD); }
+
+ private:
+  Linear gate_up_, down_;  // gate and up are rows of one leaf
+};
+
+}  // namespace fathom

@@ -1,0 +1,73 @@
+// Legend: T packed tokens, D hidden_size, E routed experts, K chosen experts, M = T * K rows sorted by expert.
+#include "model/layers/moe.h"
+
+#include <ATen/ops/add.h>
+
+#include <optional>
+#include <utility>
+
+#include "base/error.h"
+#include "model/token_dispatcher.h"
+#include "ops/swiglu/swiglu.h"
+
+namespace fathom {
+namespace {
+
+ops::RouterParams ParamsOf(const ModelConfig& config) {
+  ops::RouterParams params;
+  params.top_k = config.num_experts_per_tok;
+  params.score_func = config.routing == Routing::kNoauxTc ? 1 : 0;
+  params.n_group = config.n_group;
+  params.topk_group = config.topk_group;
+  params.group_top2 = config.routing == Routing::kNoauxTc;
+  params.norm_topk_prob = config.norm_topk_prob;
+  params.routed_scaling_factor = config.routed_scaling_factor;
+  return params;
+}
+
+}  // namespace
+
+Moe::Moe(const ModelConfig& config, int64_t layer_idx, int64_t trace_idx, WeightStore& store)
+    : num_experts_(config.n_routed_experts),
+      trace_idx_(trace_idx),
+      params_(ParamsOf(config)),
+      router_(store.MakeLinear({WeightRole::kRouter}, layer_idx)),
+      gate_up_(store.MakeGrouped({WeightRole::kExpertGate, WeightRole::kExpertUp}, layer_idx)),
+      down_(store.MakeGrouped({WeightRole::kExpertDown}, layer_idx)) {
+  if (store.Has(WeightRole::kRouterBias, layer_idx)) bias_ = store.Tensor({WeightRole::kRouterBias}, layer_idx);
+  if (store.Has(WeightRole::kLogTemperature, layer_idx)) {
+    log_temperature_ = store.Tensor({WeightRole::kLogTemperature}, layer_idx);
+    log_temperature_.zero_();  // a file may leave it out
+  }
+  if (config.n_shared_experts > 0) shared_ = std::make_unique<Mlp>(WeightRole::kSharedGate, WeightRole::kSharedUp, WeightRole::kSharedDown, layer_idx, store);
+}
+
+at::Tensor Moe::Logits(const at::Tensor& x_TD, const ForwardContext& context) const {
+  const at::Tensor logits_TE = router_(x_TD.to(at::kFloat));
+  if (!log_temperature_.defined()) return logits_TE;
+  return logits_TE.div(log_temperature_.exp().mul(context.router_temperature));
+}
+
+at::Tensor Moe::operator()(const at::Tensor& x_TD, const LayerStep& step) const {
+  const at::Tensor logits_TE = Logits(x_TD, step.context);
+  RoutingTrace* trace = step.context.routing;
+  at::Tensor weights_TK, topk_idx_TK;
+  if (trace != nullptr && trace->replay) {
+    FATHOM_CHECK(static_cast<size_t>(trace_idx_) < trace->topk_idx.size(), "a trace of {} layers has no choices for layer {}",
+                 trace->topk_idx.size(), trace_idx_);
+    topk_idx_TK = trace->topk_idx[static_cast<size_t>(trace_idx_)];
+    weights_TK = ops::route_replay(logits_TE, topk_idx_TK, params_);
+  } else {
+    std::tie(weights_TK, topk_idx_TK) = ops::route(logits_TE, bias_.defined() ? std::optional<at::Tensor>(bias_) : std::nullopt, params_);
+    if (trace != nullptr) {
+      if (trace->topk_idx.size() <= static_cast<size_t>(trace_idx_)) trace->topk_idx.resize(static_cast<size_t>(trace_idx_) + 1);
+      trace->topk_idx[static_cast<size_t>(trace_idx_)] = topk_idx_TK;
+    }
+  }
+  const TokenDispatcher& dispatcher = step.context.dispatcher != nullptr ? *step.context.dispatcher : LocalDispatcher();
+  const auto experts = [this](const at::Tensor& x_MD, const at::Tensor& offsets) { return down_(ops::swiglu(gate_up_(x_MD, offsets)), offsets); };
+  const at::Tensor routed_TD = dispatcher.Run(x_TD, topk_idx_TK, weights_TK, num_experts_, experts);
+  return shared_ ? at::add(routed_TD, (*shared_)(x_TD)) : routed_TD;
+}
+
+}  // namespace fathom

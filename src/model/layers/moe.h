@@ -1,0 +1,33 @@
+// A mixture of experts (DeepSeekMoE, arXiv 2401.06066): routed experts chosen a token at a time, and shared ones that see every token.
+#pragma once
+
+#include <memory>
+
+#include "model/layers/layer.h"
+#include "model/layers/mlp.h"
+#include "model/linear/grouped_linear.h"
+#include "model/linear/linear.h"
+#include "model/weight_store.h"
+#include "ops/router/router.h"
+
+namespace fathom {
+
+class Moe final : public FeedForward {
+ public:
+  // trace_idx: the layer's place in a RoutingTrace.
+  Moe(const ModelConfig& config, int64_t layer_idx, int64_t trace_idx, WeightStore& store);
+  at::Tensor operator()(const at::Tensor& x_TD, const LayerStep& step) const override;
+
+ private:
+  at::Tensor Logits(const at::Tensor& x_TD, const ForwardContext& context) const;  // [T, E] float32
+
+  int64_t num_experts_, trace_idx_;
+  ops::RouterParams params_;
+  Linear router_;
+  at::Tensor bias_;             // e_score_correction_bias [E], or undefined
+  at::Tensor log_temperature_;  // [1], or undefined
+  GroupedLinear gate_up_, down_;
+  std::unique_ptr<Mlp> shared_;
+};
+
+}  // namespace fathom

@@ -1,0 +1,173 @@
+// The autograd functions of Linear and GroupedLinear.
+#include <ATen/core/grad_mode.h>
+#include <ATen/core/ivalue.h>
+#include <ATen/ops/matmul.h>
+#include <ATen/ops/stack.h>
+#include <ATen/ops/sum.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <utility>
+
+#include "base/error.h"
+#include "model/linear/grouped_linear.h"
+#include "model/linear/linear.h"
+#include "model/linear/weight_grad_queue.h"
+#include "ops/experts/experts.h"
+
+namespace fathom {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+// What a backward needs besides activations: the handle of the weight, and where its gradient goes.
+template <typename Weight>
+struct Handle : torch::CustomClassHolder {
+  Handle(std::shared_ptr<Weight> weight_in, std::shared_ptr<WeightGradQueue> queue_in) : weight(std::move(weight_in)), queue(std::move(queue_in)) {}
+  std::shared_ptr<Weight> weight;
+  std::shared_ptr<WeightGradQueue> queue;
+};
+
+template <typename Weight>
+c10::IValue Pack(const std::shared_ptr<Weight>& weight) {
+  return c10::IValue::make_capsule(c10::make_intrusive<Handle<Weight>>(weight, WeightGradScope::Current()));
+}
+
+template <typename Weight>
+const Handle<Weight>& Unpack(AutogradContext* context) {
+  return static_cast<const Handle<Weight>&>(*context->saved_data["handle"].toCapsule());
+}
+
+void Accumulate(at::Tensor leaf, const at::Tensor& gradient) {
+  const at::NoGradGuard no_grad;
+  if (leaf.grad().defined()) leaf.mutable_grad().add_(gradient);
+  else leaf.mutable_grad() = gradient;
+}
+
+void SaveFlags(AutogradContext* context, const at::Tensor& x, const std::optional<at::Tensor>& leaf, const std::optional<at::Tensor>& bias) {
+  context->saved_data["x_needs_grad"] = x.requires_grad();
+  context->saved_data["leaf_needs_grad"] = leaf && leaf->requires_grad();
+  context->saved_data["bias_needs_grad"] = bias && bias->requires_grad();
+}
+
+// The gradient of the leaf now, or undefined and a queued computation.
+template <typename Weight, typename Compute>
+at::Tensor NowOrLater(const Handle<Weight>& handle, bool is_needed, Compute compute) {
+  if (!is_needed) return {};
+  if (handle.queue == nullptr) return compute();
+  handle.queue->Push([leaf = handle.weight->trainable(), compute = std::move(compute)] {
+    const at::NoGradGuard no_grad;
+    Accumulate(leaf, compute());
+  });
+  return {};
+}
+
+struct LinearFunction : torch::autograd::Function<LinearFunction> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x_MK, const std::optional<at::Tensor>& leaf, const std::optional<at::Tensor>& bias_N,
+                            const std::shared_ptr<LinearWeight>& weight) {
+    const at::AutoDispatchBelowADInplaceOrView below_autograd;
+    context->saved_data["handle"] = Pack(weight);
+    SaveFlags(context, x_MK, leaf, bias_N);
+    context->save_for_backward({x_MK});
+    return weight->Forward(x_MK, bias_N);
+  }
+
+  static variable_list backward(AutogradContext* context, variable_list grads) {
+    const Handle<LinearWeight>& handle = Unpack<LinearWeight>(context);
+    const at::Tensor dy_MN = grads[0].contiguous();
+    const at::Tensor x_MK = context->get_saved_variables()[0];
+    at::Tensor dx, dw, db;
+    if (context->saved_data["x_needs_grad"].toBool()) dx = handle.weight->InputGradient(dy_MN);
+    dw = NowOrLater(handle, context->saved_data["leaf_needs_grad"].toBool(),
+                    [weight = handle.weight, dy_MN, x_MK] { return weight->WeightGradient(dy_MN, x_MK); });
+    if (context->saved_data["bias_needs_grad"].toBool()) db = dy_MN.sum(0);
+    return {dx, dw, db, {}};
+  }
+};
+
+struct GroupedLinearFunction : torch::autograd::Function<GroupedLinearFunction> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x_MK, const std::optional<at::Tensor>& leaf, const at::Tensor& offsets,
+                            const std::shared_ptr<GroupedWeight>& weight) {
+    const at::AutoDispatchBelowADInplaceOrView below_autograd;
+    context->saved_data["handle"] = Pack(weight);
+    SaveFlags(context, x_MK, leaf, std::nullopt);
+    context->save_for_backward({x_MK, offsets});
+    return weight->Forward(x_MK, offsets);
+  }
+
+  static variable_list backward(AutogradContext* context, variable_list grads) {
+    const Handle<GroupedWeight>& handle = Unpack<GroupedWeight>(context);
+    const at::Tensor dy_MN = grads[0].contiguous();
+    const variable_list saved = context->get_saved_variables();
+    const at::Tensor &x_MK = saved[0], &offsets = saved[1];
+    at::Tensor dx, dw;
+    if (context->saved_data["x_needs_grad"].toBool()) dx = handle.weight->InputGradient(dy_MN, offsets);
+    dw = NowOrLater(handle, context->saved_data["leaf_needs_grad"].toBool(),
+                    [dy_MN, x_MK, offsets] { return ops::grouped_linear_wgrad(dy_MN, x_MK, offsets); });
+    return {dx, dw, {}, {}};
+  }
+};
+
+bool NeedsGrad(const std::optional<at::Tensor>& tensor) { return tensor && tensor->requires_grad(); }
+
+template <typename Weight>
+std::optional<at::Tensor> LeafOf(const Weight& weight) {
+  const at::Tensor leaf = weight.trainable();
+  return leaf.defined() ? std::optional<at::Tensor>(leaf) : std::nullopt;
+}
+
+}  // namespace
+
+at::Tensor LinearWeight::WeightGradient(const at::Tensor& dy_MN, const at::Tensor& x_MK) const {
+  return at::matmul(dy_MN.t(), x_MK).to(trainable().scalar_type());
+}
+
+at::Tensor LinearWeight::ForwardHeads(const at::Tensor& x_MHK, int64_t stride, int64_t r0, int64_t r1) const {
+  std::vector<at::Tensor> heads;
+  for (int64_t h = 0; h < x_MHK.size(1); ++h) heads.push_back(ForwardRows(x_MHK.select(1, h), h * stride + r0, h * stride + r1));
+  return at::stack(heads, 1);
+}
+
+at::Tensor LinearWeight::TransposedHeads(const at::Tensor& y_MHR, int64_t stride, int64_t r0, int64_t r1) const {
+  std::vector<at::Tensor> heads;
+  for (int64_t h = 0; h < y_MHR.size(1); ++h) heads.push_back(TransposedRows(y_MHR.select(1, h), h * stride + r0, h * stride + r1));
+  return at::stack(heads, 1);
+}
+
+Linear::Linear(std::shared_ptr<LinearWeight> weight, std::optional<at::Tensor> bias) : weight_(std::move(weight)), bias_(std::move(bias)) {}
+
+at::Tensor Linear::operator()(const at::Tensor& x) const {
+  const bool is_matrix = x.dim() == 2;
+  const at::Tensor x_MK = is_matrix ? x : x.reshape({-1, weight_->in_features()});
+  const std::optional<at::Tensor> leaf = at::GradMode::is_enabled() ? LeafOf(*weight_) : std::nullopt;
+  at::Tensor y_MN;
+  if (at::GradMode::is_enabled() && (x.requires_grad() || NeedsGrad(leaf) || NeedsGrad(bias_))) {
+    y_MN = LinearFunction::apply(x_MK, leaf, bias_, weight_);
+  } else {
+    y_MN = weight_->Forward(x_MK, bias_);
+  }
+  if (is_matrix) return y_MN;
+  std::vector<int64_t> shape = x.sizes().vec();
+  shape.back() = weight_->out_features();
+  return y_MN.view(shape);
+}
+
+at::Tensor Linear::ApplyRows(const at::Tensor& x_MK, int64_t r0, int64_t r1) const { return weight_->ForwardRows(x_MK, r0, r1); }
+at::Tensor Linear::ApplyRowsTransposed(const at::Tensor& y_MR, int64_t r0, int64_t r1) const { return weight_->TransposedRows(y_MR, r0, r1); }
+
+at::Tensor Linear::ApplyHeads(const at::Tensor& x_MHK, int64_t stride, int64_t r0, int64_t r1) const {
+  return weight_->ForwardHeads(x_MHK, stride, r0, r1);
+}
+at::Tensor Linear::ApplyHeadsTransposed(const at::Tensor& y_MHR, int64_t stride, int64_t r0, int64_t r1) const {
+  return weight_->TransposedHeads(y_MHR, stride, r0, r1);
+}
+
+GroupedLinear::GroupedLinear(std::shared_ptr<GroupedWeight> weight) : weight_(std::move(weight)) {}
+
+at::Tensor GroupedLinear::operator()(const at::Tensor& x_MK, const at::Tensor& offsets) const {
+  const std::optional<at::Tensor> leaf = at::GradMode::is_enabled() ? LeafOf(*weight_) : std::nullopt;
+  if (at::GradMode::is_enabled() && (x_MK.requires_grad() || NeedsGrad(leaf))) return GroupedLinearFunction::apply(x_MK, leaf, offsets, weight_);
+  return weight_->Forward(x_MK, offsets);
+}
+
+}  // namespace fathom

@@ -1,0 +1,237 @@
+// The paged cache and attention over it.
+// Legend: T tokens of the batch, B sequences, P pages, H query heads, G key/value heads, S keys of the batch's sequences, W values of a row.
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/matmul.h>
+#include <ATen/ops/sort.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <optional>
+
+#include "base/error.h"
+#include "model/attention_backend.h"
+#include "model/layers/indexer.h"
+#include "model/mla_expansion.h"
+#include "ops/attention/attention.h"
+
+namespace fathom {
+
+struct PagedCache::Storage {
+  ModelConfig config;
+  int64_t num_pages = 0;
+  std::vector<at::Tensor> pages;        // a layer: [P, page, 2G, D] (keys, then values), or [P, page, R + rope]
+  std::vector<at::Tensor> index_pages;  // a layer: [P, page, index_head_dim]
+};
+
+namespace {
+
+// Steps of at most this many tokens a sequence use MLA's absorbed form.
+constexpr int32_t kMaxAbsorbedTokens = 4;
+
+at::Tensor ToDevice(const std::vector<int32_t>& values, at::Device device) {
+  at::Tensor host = at::empty({static_cast<int64_t>(values.size())}, at::kInt);
+  std::copy(values.begin(), values.end(), host.mutable_data_ptr<int32_t>());
+  return host.to(device);
+}
+
+at::Tensor ToDevice(const std::vector<int64_t>& values, at::Device device) {
+  at::Tensor host = at::empty({static_cast<int64_t>(values.size())}, at::kLong);
+  std::copy(values.begin(), values.end(), host.mutable_data_ptr<int64_t>());
+  return host.to(device);
+}
+
+}  // namespace
+
+class PagedAttention final : public AttentionBackend {
+ public:
+  PagedAttention(PagedCache::Storage& storage, const PackedBatch& batch, const PagedCache::Step& step)
+      : storage_(storage), step_(step), cu_q_(batch.cu_seqlens), lens_(HostLens(batch)), device_(batch.positions_T.device()) {
+    Check();
+    std::vector<int64_t> slots;
+    std::vector<int32_t> table(lens_.size() * TableWidth(), -1);
+    for (size_t b = 0; b < lens_.size(); ++b) {
+      std::copy(step.page_table[b].begin(), step.page_table[b].end(), table.begin() + static_cast<std::ptrdiff_t>(b * TableWidth()));
+      for (int64_t i = step.kv_lens[b] - lens_[b]; i < step.kv_lens[b]; ++i) slots.push_back(SlotOf(b, i));
+      has_prefix_ = has_prefix_ || step.kv_lens[b] > lens_[b];
+      is_absorbed_ = is_absorbed_ && lens_[b] <= kMaxAbsorbedTokens;
+      max_kv_len_ = std::max(max_kv_len_, step.kv_lens[b]);
+    }
+    slots_T_ = ToDevice(slots, device_);
+    page_table_ = ToDevice(table, device_).view({static_cast<int64_t>(lens_.size()), static_cast<int64_t>(TableWidth())});
+    kv_lens_ = ToDevice(step.kv_lens, device_);
+  }
+
+  PagedAttention(PagedCache::Storage& storage, const PackedBatch& batch, const PagedCache::DeviceStep& step)
+      : storage_(storage), cu_q_(batch.cu_seqlens), device_(batch.positions_T.device()), slots_T_(step.slots_B), page_table_(step.page_table),
+        kv_lens_(step.kv_lens_B), has_prefix_(true), is_on_device_(true) {
+    max_kv_len_ = static_cast<int32_t>(page_table_.size(1) * kPageTokens);
+  }
+
+  at::Tensor Gqa(int64_t layer_idx, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, double scale) override {
+    const at::NoGradGuard no_grad;
+    at::Tensor& pages = storage_.pages[static_cast<size_t>(layer_idx)];
+    Store(pages, at::cat({k, v}, 1));
+    if (!has_prefix_ && !is_absorbed_) return ops::packed_attention(q, k, v, cu_q_, cu_q_, scale, -1, std::nullopt);
+    const int64_t G = k.size(1);
+    return ops::paged_attention(q.to(pages.scalar_type()), pages.narrow(2, 0, G), pages.narrow(2, G, G), page_table_, cu_q_, kv_lens_, scale, -1)
+        .to(q.scalar_type());
+  }
+
+  at::Tensor Mla(int64_t layer_idx, const MlaInputs& inputs) override {
+    const at::NoGradGuard no_grad;
+    Store(storage_.pages[static_cast<size_t>(layer_idx)], at::cat({inputs.latent_TR, inputs.k_rope_TD}, 1));
+    const std::optional<at::Tensor> topk_idx = Choose(layer_idx, inputs);
+    return is_absorbed_ ? Absorbed(layer_idx, inputs, topk_idx) : Expanded(layer_idx, inputs, topk_idx);
+  }
+
+ private:
+  void Check() const {
+    FATHOM_CHECK(step_.page_table.size() == lens_.size() && step_.kv_lens.size() == lens_.size(), "a step of {} sequences has {} page tables and {} lengths",
+                 lens_.size(), step_.page_table.size(), step_.kv_lens.size());
+    for (size_t b = 0; b < lens_.size(); ++b) {
+      const int64_t needed = (step_.kv_lens[b] + kPageTokens - 1) / kPageTokens;
+      FATHOM_CHECK(step_.kv_lens[b] >= lens_[b] && static_cast<int64_t>(step_.page_table[b].size()) >= needed,
+                   "sequence {} has {} keys, {} of them new, and {} pages", b, step_.kv_lens[b], lens_[b], step_.page_table[b].size());
+      for (int64_t i = 0; i < needed; ++i) {
+        const int64_t page = step_.page_table[b][static_cast<size_t>(i)];
+        FATHOM_CHECK(page >= 0 && page < storage_.num_pages, "sequence {} uses page {} of {}", b, page, storage_.num_pages);
+      }
+    }
+  }
+
+  size_t TableWidth() const {
+    size_t width = 1;
+    for (const auto& row : step_.page_table) width = std::max(width, row.size());
+    return width;
+  }
+
+  int64_t SlotOf(size_t b, int64_t position) const {
+    return step_.page_table[b][static_cast<size_t>(position / kPageTokens)] * kPageTokens + position % kPageTokens;
+  }
+
+  // Writes the batch's rows [T, ...] into their slots.
+  void Store(at::Tensor& pages, const at::Tensor& rows) const {
+    const int64_t W = pages.numel() / (pages.size(0) * pages.size(1));
+    pages.view({-1, W}).index_copy_(0, slots_T_, rows.reshape({-1, W}).to(pages.scalar_type()));
+  }
+
+  // Slots of every key of every sequence, one sequence after the other.
+  const at::Tensor& AllSlots() {
+    if (all_slots_S_.defined()) return all_slots_S_;
+    std::vector<int64_t> slots;
+    std::vector<int32_t> limits = {0};
+    for (size_t b = 0; b < lens_.size(); ++b) {
+      for (int64_t i = 0; i < step_.kv_lens[b]; ++i) slots.push_back(SlotOf(b, i));
+      limits.push_back(limits.back() + step_.kv_lens[b]);
+    }
+    all_slots_S_ = ToDevice(slots, device_);
+    cu_k_ = ToDevice(limits, device_);
+    return all_slots_S_;
+  }
+
+  at::Tensor Expanded(int64_t layer_idx, const MlaInputs& inputs, const std::optional<at::Tensor>& topk_idx) {
+    at::Tensor latent_SR = inputs.latent_TR, k_rope_SD = inputs.k_rope_TD, cu_k = cu_q_;
+    if (has_prefix_) {
+      const at::Tensor& pages = storage_.pages[static_cast<size_t>(layer_idx)];
+      const at::Tensor rows = pages.view({-1, pages.size(2)}).index_select(0, AllSlots()).to(inputs.latent_TR.scalar_type());
+      latent_SR = rows.narrow(1, 0, latent_SR.size(1));
+      k_rope_SD = rows.narrow(1, latent_SR.size(1), k_rope_SD.size(1));
+      cu_k = cu_k_;
+    }
+    const ExpandedKeys keys = Expand(inputs, latent_SR, k_rope_SD);
+    return ops::packed_attention(keys.q_THD, keys.k_SHD, keys.v_SHD, cu_q_, cu_k, inputs.scale, -1, topk_idx);
+  }
+
+  // Queries go to the latents' space with kv_b's key half, answers come back with its value half (arXiv 2405.04434, 2.1.2).
+  at::Tensor Absorbed(int64_t layer_idx, const MlaInputs& inputs, const std::optional<at::Tensor>& topk_idx) const {
+    const at::Tensor& pages = storage_.pages[static_cast<size_t>(layer_idx)];
+    const int64_t H = inputs.q_nope_THD.size(1), nope = inputs.q_nope_THD.size(2);
+    const int64_t stride = inputs.kv_b->weight()->out_features() / H;
+    const at::Tensor q_latent_THR = inputs.kv_b->ApplyHeadsTransposed(inputs.q_nope_THD, stride, 0, nope);
+    const at::Tensor out_THR = ops::mla_paged_attention(q_latent_THR.to(pages.scalar_type()), inputs.q_rope_THD.to(pages.scalar_type()), pages,
+                                                        page_table_, cu_q_, kv_lens_, inputs.scale, topk_idx);
+    return inputs.kv_b->ApplyHeads(out_THR.to(inputs.q_nope_THD.scalar_type()), stride, nope, stride);
+  }
+
+  std::optional<at::Tensor> Choose(int64_t layer_idx, const MlaInputs& inputs) {
+    if (!inputs.index_k_TD.defined()) return std::nullopt;
+    at::Tensor& pages = storage_.index_pages[static_cast<size_t>(layer_idx)];
+    Store(pages, inputs.index_k_TD);
+    if (max_kv_len_ <= storage_.config.index_topk) return std::nullopt;  // every key is chosen
+    if (is_on_device_) return ChooseOnDevice(pages, inputs);
+    const at::Tensor k_SD = pages.view({-1, pages.size(2)}).index_select(0, AllSlots());
+    std::vector<at::Tensor> choices;
+    int64_t first_query = 0, first_key = 0;
+    for (size_t b = 0; b < lens_.size(); ++b) {
+      const int64_t n = lens_[b], S = step_.kv_lens[b];
+      choices.push_back(ChooseKeys(inputs.index_q_THD.narrow(0, first_query, n), k_SD.narrow(0, first_key, S),
+                                   inputs.index_weights_TH.narrow(0, first_query, n), storage_.config.index_topk));
+      first_query += n;
+      first_key += S;
+    }
+    return StackChoices(choices);
+  }
+
+  // One token a sequence, every sequence as long as its row of the page table: what lies past its end is masked before the choice.
+  std::optional<at::Tensor> ChooseOnDevice(const at::Tensor& pages, const MlaInputs& inputs) const {
+    const int64_t B = page_table_.size(0), S = page_table_.size(1) * kPageTokens, d = pages.size(2);
+    const at::Tensor k_BSd = pages.index_select(0, page_table_.clamp_min(0).reshape({-1})).view({B, S, d}).to(at::kFloat);
+    const at::Tensor scores_BHS = at::matmul(inputs.index_q_THD.to(at::kFloat), k_BSd.transpose(1, 2)).mul_(1.0 / std::sqrt(static_cast<double>(d))).relu_();
+    at::Tensor index_BS = at::matmul(inputs.index_weights_TH.unsqueeze(1), scores_BHS).squeeze(1);
+    const at::Tensor key_S = at::arange(S, kv_lens_.options());
+    index_BS = index_BS.masked_fill(key_S.unsqueeze(0).ge(kv_lens_.unsqueeze(1)), -std::numeric_limits<double>::infinity());
+    return std::get<1>(at::sort(index_BS, /*stable=*/true, -1, /*descending=*/true)).narrow(1, 0, storage_.config.index_topk).to(at::kInt);
+  }
+
+  PagedCache::Storage& storage_;
+  PagedCache::Step step_;
+  at::Tensor cu_q_;
+  std::vector<int32_t> lens_;
+  at::Device device_;
+  at::Tensor slots_T_, page_table_, kv_lens_, all_slots_S_, cu_k_;
+  bool has_prefix_ = false, is_absorbed_ = true, is_on_device_ = false;
+  int32_t max_kv_len_ = 0;
+};
+
+PagedCache::PagedCache(const ModelConfig& config, int64_t num_pages, at::ScalarType dtype, at::Device device) : storage_(std::make_unique<Storage>()) {
+  storage_->config = config;
+  storage_->num_pages = num_pages;
+  const auto options = at::TensorOptions().dtype(dtype).device(device);
+  const int64_t num_layers = config.num_hidden_layers + config.num_nextn_predict_layers;
+  try {
+    for (int64_t i = 0; i < num_layers; ++i) {
+      if (config.has_mla()) {
+        storage_->pages.push_back(at::empty({num_pages, kPageTokens, config.kv_lora_rank + config.qk_rope_head_dim}, options));
+      } else {
+        storage_->pages.push_back(at::empty({num_pages, kPageTokens, 2 * config.num_key_value_heads, config.head_dim}, options));
+      }
+      if (config.has_indexer()) storage_->index_pages.push_back(at::empty({num_pages, kPageTokens, config.index_head_dim}, options));
+    }
+  } catch (const std::exception& e) {  // c10::Error of an allocator, or std::bad_alloc
+    ThrowMachineError("not enough memory for a cache of {} pages ({} values a token)", num_pages, num_layers * config.kv_values_per_token_per_layer());
+  }
+}
+
+PagedCache::~PagedCache() = default;
+int64_t PagedCache::num_pages() const { return storage_->num_pages; }
+
+int64_t PagedCache::num_bytes() const {
+  int64_t bytes = 0;
+  for (const at::Tensor& pages : storage_->pages) bytes += static_cast<int64_t>(pages.nbytes());
+  for (const at::Tensor& pages : storage_->index_pages) bytes += static_cast<int64_t>(pages.nbytes());
+  return bytes;
+}
+
+std::unique_ptr<AttentionBackend> PagedCache::Bind(const PackedBatch& batch, const Step& step) {
+  return std::make_unique<PagedAttention>(*storage_, batch, step);
+}
+
+std::unique_ptr<AttentionBackend> PagedCache::BindDecode(const PackedBatch& batch, const DeviceStep& step) {
+  return std::make_unique<PagedAttention>(*storage_, batch, step);
+}
+
+}  // namespace fathom

@@ -1,0 +1,103 @@
+#include "text/gguf_family.h"
+
+#include <array>
+#include <string_view>
+#include <vector>
+
+#include "base/error.h"
+
+namespace fathom {
+namespace {
+
+constexpr const char* kLlama3Split =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+constexpr const char* kQwen2Split =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+constexpr const char* kDeepSeekV3Split =
+    R"([!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^)"
+    "\r\n"
+    R"(\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[)"
+    "\r\n"
+    R"(]*|\s*[)"
+    "\r\n"
+    R"(]+|\s+(?!\S)|\s+)";
+// The letters of DeepSeek LLM: cased ones of most scripts, a list of its own.
+constexpr const char* kDeepSeekLlmLetters =
+    R"(\s?[)"
+    R"(A-Za-z\x{B5}\x{C0}-\x{D6}\x{D8}-\x{F6}\x{F8}-\x{1BA}\x{1BC}-\x{1BF}\x{1C4}-\x{293}\x{295}-\x{2AF})"
+    R"(\x{370}-\x{373}\x{376}\x{377}\x{37B}-\x{37D}\x{37F}\x{386}\x{388}-\x{38A}\x{38C}\x{38E}-\x{3A1})"
+    R"(\x{3A3}-\x{3F5}\x{3F7}-\x{481}\x{48A}-\x{52F}\x{531}-\x{556}\x{10A0}-\x{10C5}\x{13A0}-\x{13F5})"
+    R"(\x{13F8}-\x{13FD}\x{1C90}-\x{1CBA}\x{1CBD}-\x{1CBF}\x{1D00}-\x{1D2B}\x{1D6B}-\x{1D77})"
+    R"(\x{1D79}-\x{1D9A}\x{1E00}-\x{1F15}\x{1F18}-\x{1F1D}\x{1F20}-\x{1F45}\x{1F48}-\x{1F4D})"
+    R"(\x{1F50}-\x{1F57}\x{1F59}\x{1F5B}\x{1F5D}\x{1F5F}-\x{1F7D}\x{1F80}-\x{1FB4}\x{1FB6}-\x{1FBC}\x{1FBE})"
+    R"(\x{1FC2}-\x{1FC4}\x{1FC6}-\x{1FCC}\x{1FD0}-\x{1FD3}\x{1FD6}-\x{1FDB}\x{1FE0}-\x{1FEC})"
+    R"(\x{1FF2}-\x{1FF4}\x{1FF6}-\x{1FFC}\x{2102}\x{2107}\x{210A}-\x{2113}\x{2115}\x{2119}-\x{211D}\x{2124})"
+    R"(\x{2126}\x{2128}\x{212A}-\x{212D}\x{212F}-\x{2134}\x{2139}\x{213C}-\x{213F}\x{2145}-\x{2149}\x{214E})"
+    R"(\x{2183}\x{2184}\x{2C00}-\x{2C7B}\x{2C7E}-\x{2CE4}\x{2CEB}-\x{2CEE}\x{2CF2}\x{2CF3}\x{A640}-\x{A66D})"
+    R"(\x{A680}-\x{A69B}\x{A722}-\x{A76F}\x{A771}-\x{A787}\x{A78B}-\x{A78E}\x{AB70}-\x{ABBF})"
+    R"(\x{FB00}-\x{FB06}\x{FB13}-\x{FB17}\x{FF21}-\x{FF3A}\x{FF41}-\x{FF5A}\x{10400}-\x{1044F})"
+    R"(\x{104B0}-\x{104D3}\x{104D8}-\x{104FB}\x{10C80}-\x{10CB2}\x{10CC0}-\x{10CF2}\x{118A0}-\x{118DF})"
+    R"(\x{1E900}-\x{1E943})"
+    R"(]+)";
+constexpr const char* kDeepSeekHan = "[一-龥ࠀ-一가-\uD7FF]+";
+
+OrderedJson Split(const std::string& regex) {
+  return {{"type", "Split"}, {"pattern", {{"Regex", regex}}}, {"behavior", "Isolated"}, {"invert", false}};
+}
+OrderedJson Digits() { return {{"type", "Digits"}, {"individual_digits", true}}; }
+OrderedJson ByteLevel(bool use_regex) {
+  return {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", use_regex}};
+}
+OrderedJson Sequence(std::vector<OrderedJson> steps) { return {{"type", "Sequence"}, {"pretokenizers", std::move(steps)}}; }
+
+constexpr std::array kNames = {"gpt-2", "llama-bpe", "qwen2", "smollm", "deepseek-v3", "deepseek-llm", "deepseek-coder"};
+
+// What of a step decides where it splits.
+std::string StepKey(const Json& step) {
+  const std::string type = step.value("type", "");
+  if (type == "Split" && step.contains("pattern")) {
+    const std::string regex = step["pattern"].is_object() ? step["pattern"].value("Regex", "?") : "?";
+    return regex.starts_with("\\s?[A-Za-z") ? kDeepSeekLlmLetters : regex;  // the same letters are spelled as characters or as numbers
+  }
+  if (type == "Digits") return step.value("individual_digits", false) ? "<digits>" : "<numbers>";
+  if (type == "ByteLevel") return fmt::format("<bytes {} {}>", step.value("use_regex", true), step.value("add_prefix_space", true));
+  return "<" + type + ">";
+}
+
+std::vector<std::string> StepKeys(const Json& pre_tokenizer) {
+  if (!pre_tokenizer.is_object()) return {};
+  if (pre_tokenizer.value("type", "") != "Sequence") return {StepKey(pre_tokenizer)};
+  std::vector<std::string> keys;
+  for (const Json& step : pre_tokenizer.value("pretokenizers", Json::array())) keys.push_back(StepKey(step));
+  return keys;
+}
+
+}  // namespace
+
+GgufFamily FamilyOfGguf(const std::string& pre) {
+  if (pre == "gpt-2" || pre == "gpt2") return {.pre_tokenizer = ByteLevel(true), .normalizer = nullptr};
+  if (pre == "llama-bpe" || pre == "llama3" || pre == "llama-v3")
+    return {.pre_tokenizer = Sequence({Split(kLlama3Split), ByteLevel(false)}), .normalizer = nullptr, .ignore_merges = true, .adds_bos = true};
+  if (pre == "qwen2" || pre == "deepseek-r1-qwen")
+    return {.pre_tokenizer = Sequence({Split(kQwen2Split), ByteLevel(false)}), .normalizer = {{"type", "NFC"}}};
+  if (pre == "smollm") return {.pre_tokenizer = Sequence({Digits(), ByteLevel(true)}), .normalizer = nullptr};
+  if (pre == "deepseek-v3")
+    return {.pre_tokenizer = Sequence({Split("\\p{N}{1,3}"), Split("[一-龥぀-ゟ゠-ヿ]+"), Split(kDeepSeekV3Split), ByteLevel(false)}), .normalizer = nullptr};
+  if (pre == "deepseek-llm")
+    return {.pre_tokenizer = Sequence({Split("[\r\n]"), Split(kDeepSeekLlmLetters), Split("\\s?[!-/:-~！-／：-～‘-‟　-。]+"), Split("\\s+$"), Split(kDeepSeekHan),
+                                       Digits(), ByteLevel(false)}),
+            .normalizer = nullptr};
+  if (pre == "deepseek-coder")
+    return {.pre_tokenizer = Sequence({Split("[\r\n]"), Split("\\s?\\p{L}+"), Split("\\s?\\p{P}+"), Split(kDeepSeekHan), Digits(), ByteLevel(false)}),
+            .normalizer = nullptr};
+  ThrowUserError("GGUF key 'tokenizer.ggml.pre': the pre-tokenizer '{}' is not supported", pre);
+}
+
+std::string FamilyNameOf(const Json& pre_tokenizer) {
+  const std::vector<std::string> keys = StepKeys(pre_tokenizer);
+  for (const char* name : kNames)
+    if (keys == StepKeys(Json(FamilyOfGguf(name).pre_tokenizer))) return name;
+  return "";
+}
+
+}  // namespace fathom
