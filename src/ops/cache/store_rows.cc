@@ -23,7 +23,7 @@ void StoreRowsCpu(const Tensor& cache, const Tensor& slots, const Tensor& a, con
   }
 }
 
-// Any other device, until it has a kernel of its own.
+// The GPU, in operations of ATen.
 void StoreRowsByIndex(const Tensor& cache, const Tensor& slots, const Tensor& a, const Tensor& b) {
   Tensor rows = cache;
   rows.index_copy_(0, slots, at::cat({a, b}, 1));
@@ -46,7 +46,7 @@ void store_rows(const Tensor& cache_SW, const Tensor& slots_T, const Tensor& a_T
 }
 
 TORCH_LIBRARY_IMPL(fathom, CPU, m) { m.impl("store_rows", TORCH_FN(StoreRowsCpu)); }
-TORCH_LIBRARY_IMPL(fathom, CompositeExplicitAutograd, m) { m.impl("store_rows", TORCH_FN(StoreRowsByIndex)); }
+TORCH_LIBRARY_IMPL(fathom, CUDA, m) { m.impl("store_rows", TORCH_FN(StoreRowsByIndex)); }
 TORCH_LIBRARY_IMPL(fathom, Autograd, m) { m.impl("store_rows", TORCH_FN(StoreRowsOp::NotDifferentiable)); }
 
 }  // namespace fathom::ops
