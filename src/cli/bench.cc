@@ -8,11 +8,13 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "base/json.h"
 #include "bench/machine.h"
 #include "bench/model_bench.h"
 #include "bench/ops_bench.h"
 #include "bench/random_model.h"
+#include "bench/tokenizer_bench.h"
 #include "cli/arguments.h"
 #include "cli/common_options.h"
 #include "cli/compute_device.h"
@@ -26,7 +28,7 @@ namespace fathom {
 namespace {
 
 struct BenchFlags {
-  std::string kind, config;
+  std::string kind, config, file;
   int64_t batch = 1, prompt_tokens = 512, new_tokens = 64;
 };
 
@@ -125,12 +127,29 @@ int RunOpsBench(const CommonOptions& common) {
   return kExitDone;
 }
 
+int RunTokenizerBench(const BenchFlags& flags, const CommonOptions& common) {
+  FATHOM_USER_CHECK(!flags.file.empty(), "`fathom bench tokenizer` needs --file with the text to encode, got none");
+  const std::string text = ReadFile(flags.file);
+  const int threads = common.threads > 0 ? common.threads : 1;
+  const TokenizerBenchResult result = BenchTokenizer(ResolveModelPath(common.model), text, threads);
+  if (common.json) {
+    const OrderedJson json = {{"benchmark", "tokenizer"}, {"threads", threads}, {"bytes", text.size()}, {"num_tokens", result.num_tokens},
+                              {"seconds", result.seconds}, {"mb_per_s", result.mb_per_s}, {"tokens_per_s", result.tokens_per_s},
+                              {"load_seconds", result.load_seconds}};
+    std::printf("%s\n", json.dump().c_str());
+  } else {
+    std::printf("tokenizer, %d threads: %.1f MB, %ld tokens\n  %10.1f MB/s     %.1f million tokens/s, read in %.3f s\n", threads,
+                static_cast<double>(text.size()) / 1e6, result.num_tokens, result.mb_per_s, result.tokens_per_s / 1e6, result.load_seconds);
+  }
+  return kExitDone;
+}
+
 int RunBench(const BenchFlags& flags, const CommonOptions& common) {
-  FATHOM_USER_CHECK(!flags.kind.empty(), "`fathom bench` needs what to measure: decode, prefill or ops, got none");
+  FATHOM_USER_CHECK(!flags.kind.empty(), "`fathom bench` needs what to measure: decode, prefill, ops or tokenizer, got none");
   if (flags.kind == "decode" || flags.kind == "prefill") return BenchModel(flags, common);
-  FATHOM_USER_CHECK(flags.kind == "ops", "`fathom bench` measures decode, prefill or ops, got '{}'", flags.kind);
+  FATHOM_USER_CHECK(flags.kind == "ops" || flags.kind == "tokenizer", "`fathom bench` measures decode, prefill, ops or tokenizer, got '{}'", flags.kind);
   FATHOM_USER_CHECK(flags.config.empty(), "--config is for `bench decode` and `bench prefill`, got {}", flags.config);
-  return RunOpsBench(common);
+  return flags.kind == "ops" ? RunOpsBench(common) : RunTokenizerBench(flags, common);
 }
 
 }  // namespace
@@ -138,15 +157,16 @@ int RunBench(const BenchFlags& flags, const CommonOptions& common) {
 VerbFunction AddBench(CLI::App& app, CommonOptions& common) {
   auto flags = std::make_shared<BenchFlags>();
   CLI::App* verb = app.add_subcommand("bench", "speed beside this machine's measured limits");
-  verb->add_option("kind", flags->kind, "decode, prefill or ops")->type_name("");
+  verb->add_option("kind", flags->kind, "decode, prefill, ops or tokenizer")->type_name("");
   AddText(*verb, "--config", flags->config, "random weights of this shape: v2-lite, v3-layer or a config.json")->type_name("C");
+  AddText(*verb, "--file", flags->file, "the text of `bench tokenizer`")->type_name("F");
   AddInteger(*verb, "--batch", flags->batch, "sequences at once (1)", 1, 4096);
   AddInteger(*verb, "--prompt-tokens", flags->prompt_tokens, "of each sequence (512)", 1);
   AddInteger(*verb, "--new-tokens", flags->new_tokens, "steps of decode that are measured (64)", 1);
   AddCommonOptions(*verb, common, kModelFlag | kJsonFlag);
   verb->footer(
       "Examples:\n  fathom bench decode --threads 2\n  fathom bench prefill --prompt-tokens 512 --json\n"
-      "  fathom bench decode --config v2-lite --batch 8\n  fathom bench ops");
+      "  fathom bench decode --config v2-lite --batch 8\n  fathom bench ops\n  fathom bench tokenizer --file text.txt --threads 1");
   return [flags, &common] { return RunBench(*flags, common); };
 }
 
