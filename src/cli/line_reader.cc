@@ -1,6 +1,8 @@
 #include "cli/line_reader.h"
 
 #include <histedit.h>
+#include <poll.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -61,18 +63,32 @@ class TerminalLineReader : public LineReader {
   }
   static char* Prompt(EditLine* edit) { return Self(edit)->prompt_.data(); }
 
+  // Waits for input without missing a signal between looking at the flag and waiting. False: Ctrl-C came.
+  static bool WaitForInput() {
+    sigset_t signals, before;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGTERM);
+    pthread_sigmask(SIG_BLOCK, &signals, &before);
+    pollfd wait{STDIN_FILENO, POLLIN, 0};
+    while (!InterruptGuard::Interrupted() && ::ppoll(&wait, 1, nullptr, &before) < 0 && errno == EINTR) {
+    }
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    return !InterruptGuard::Interrupted();
+  }
+
   // One character of the terminal. Ctrl-C ends the line, which is then dropped.
   static int ReadCharacter(EditLine* edit, wchar_t* character) {
     std::mbstate_t state{};
     while (true) {
-      char byte;
-      const ssize_t got = ::read(STDIN_FILENO, &byte, 1);
-      if (got < 0 && errno == EINTR) {
-        if (!InterruptGuard::Interrupted()) continue;
+      if (!WaitForInput()) {
         Self(edit)->interrupted_ = true;
         *character = L'\n';
         return 1;
       }
+      char byte;
+      const ssize_t got = ::read(STDIN_FILENO, &byte, 1);
+      if (got < 0 && errno == EINTR) continue;
       if (got <= 0) return static_cast<int>(got);
       const size_t size = std::mbrtowc(character, &byte, 1, &state);
       if (size == static_cast<size_t>(-2)) continue;  // the character has more bytes

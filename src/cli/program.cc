@@ -18,10 +18,6 @@
 #include "cli/compute_device.h"
 #include "cli/verbs.h"
 
-#ifndef FATHOM_VERSION
-#define FATHOM_VERSION "0.1.0"
-#endif
-
 namespace fathom {
 namespace {
 

@@ -1,0 +1,118 @@
+#include "bench/model_bench.h"
+
+#include <c10/core/ScalarType.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <iterator>
+#include <string>
+#include <vector>
+
+#include "engine/model_runner.h"
+#include "engine/random.h"
+#include "model/weight_table.h"
+
+namespace fathom {
+namespace {
+
+double Now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+double Median(std::vector<double> values) {
+  if (values.empty()) return 0;
+  const auto middle = values.begin() + std::ssize(values) / 2;
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
+std::vector<int32_t> RandomTokens(int64_t count, int64_t vocab_size, uint64_t stream) {
+  RandomStream random(1, stream);
+  std::vector<int32_t> tokens(count);
+  for (int32_t& token : tokens) token = static_cast<int32_t>(random.Uniform() * static_cast<double>(vocab_size));
+  return tokens;
+}
+
+ModelBenchResult Summarize(const Model& model, const std::vector<double>& seconds, int64_t rows, int64_t head_rows, double context) {
+  ModelBenchResult result;
+  result.steps = std::ssize(seconds);
+  result.seconds_per_step = Median(seconds);
+  result.tokens_per_s = result.steps > 0 ? static_cast<double>(rows) / result.seconds_per_step : 0;
+  const StepCost cost = CostOfStep(model.config(), static_cast<double>(c10::elementSize(model.options().dtype)), rows, head_rows, context);
+  result.bytes_per_step = cost.bytes;
+  result.flop_per_step = cost.flop;
+  return result;
+}
+
+}  // namespace
+
+StepCost CostOfStep(const ModelConfig& config, double element_size, int64_t rows, int64_t head_rows, double context) {
+  StepCost cost;
+  const double experts = static_cast<double>(std::max<int64_t>(config.n_routed_experts, 1));
+  const double share = static_cast<double>(config.num_experts_per_tok) / experts;  // of the experts, that a token uses
+  const double touched = 1 - std::pow(1 - share, static_cast<double>(rows));       // of the experts, that a step reads (even routing)
+  for (const WeightSpec& spec : ListWeights(config)) {
+    if (spec.is_mtp) continue;
+    double numel = 1;
+    for (const int64_t n : spec.shape) numel *= static_cast<double>(n);
+    const double size = spec.keep_float32 ? 4 : element_size;
+    if (spec.kind == WeightKind::kEmbedding) {
+      cost.bytes += static_cast<double>(rows * config.hidden_size) * size;
+    } else if (spec.is_routed_expert) {
+      cost.bytes += numel * size * touched;
+      cost.flop += 2 * numel * share * static_cast<double>(rows);
+    } else {
+      cost.bytes += numel * size;
+      if (spec.shape.size() == 2) cost.flop += 2 * numel * static_cast<double>(spec.kind == WeightKind::kHead ? head_rows : rows);
+    }
+  }
+  const double layers = static_cast<double>(config.num_hidden_layers), heads = static_cast<double>(config.num_attention_heads);
+  const double keys = static_cast<double>(rows) * context;
+  // Each sequence's keys and values are read once in a step; rows of one sequence share them in prefill, where they cost little.
+  cost.bytes += layers * static_cast<double>(config.kv_values_per_token_per_layer()) * element_size * static_cast<double>(head_rows) * context;
+  const double per_key = config.has_mla() ? static_cast<double>(2 * config.kv_lora_rank + config.qk_rope_head_dim)
+                                          : static_cast<double>(2 * config.head_dim);
+  cost.flop += 2 * layers * heads * keys * per_key;
+  return cost;
+}
+
+ModelBenchResult BenchDecode(const std::shared_ptr<Model>& model, const ModelBenchOptions& options) {
+  constexpr int64_t kWarmUp = 4;
+  ModelRunner runner(model, {.max_sequence_tokens = options.prompt_tokens + kWarmUp + options.new_tokens, .num_sequences = options.batch});
+  std::vector<Runner::Item> items;
+  for (int64_t b = 0; b < options.batch; ++b) {
+    const int32_t sequence = runner.NewSequence();
+    runner.Run({{sequence, RandomTokens(options.prompt_tokens, runner.vocab_size(), b)}}, false);
+    items.push_back({sequence, RandomTokens(1, runner.vocab_size(), options.batch + b)});
+  }
+  std::vector<double> seconds;
+  for (int64_t step = 0; step < kWarmUp + options.new_tokens; ++step) {
+    if (options.cancelled && options.cancelled()) break;
+    const double start = Now();
+    runner.Run(items, true);  // the logits arrive on the CPU: nothing is left running
+    if (step >= kWarmUp) seconds.push_back(Now() - start);
+  }
+  const double context = static_cast<double>(options.prompt_tokens) + static_cast<double>(options.new_tokens) / 2;
+  return Summarize(*model, seconds, options.batch, options.batch, context);
+}
+
+ModelBenchResult BenchPrefill(const std::shared_ptr<Model>& model, const ModelBenchOptions& options) {
+  constexpr int64_t kLeastRuns = 3, kMostRuns = 20;
+  constexpr double kSeconds = 3;
+  ModelRunner runner(model, {.max_sequence_tokens = options.prompt_tokens, .num_sequences = options.batch});
+  std::vector<Runner::Item> items;
+  for (int64_t b = 0; b < options.batch; ++b) {
+    items.push_back({runner.NewSequence(), RandomTokens(options.prompt_tokens, runner.vocab_size(), b)});
+  }
+  std::vector<double> seconds;
+  const double begin = Now();
+  for (int64_t run = 0; run <= kMostRuns && (run <= kLeastRuns || Now() - begin < kSeconds); ++run) {
+    if (options.cancelled && options.cancelled()) break;
+    for (const Runner::Item& item : items) runner.Truncate(item.sequence, 0);
+    const double start = Now();
+    runner.Run(items, true);
+    if (run > 0) seconds.push_back(Now() - start);  // the first warms up
+  }
+  return Summarize(*model, seconds, options.batch * options.prompt_tokens, options.batch, static_cast<double>(options.prompt_tokens) / 2);
+}
+
+}  // namespace fathom

@@ -1,0 +1,153 @@
+// fathom bench: speed beside this machine's measured limits.
+#include <ATen/Parallel.h>
+#include <CLI/CLI.hpp>
+
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "base/json.h"
+#include "bench/machine.h"
+#include "bench/model_bench.h"
+#include "bench/ops_bench.h"
+#include "bench/random_model.h"
+#include "cli/arguments.h"
+#include "cli/common_options.h"
+#include "cli/compute_device.h"
+#include "cli/interrupt.h"
+#include "cli/program.h"
+#include "cli/verbs.h"
+#include "engine/catalogue.h"
+#include "engine/loading.h"
+
+namespace fathom {
+namespace {
+
+struct BenchFlags {
+  std::string kind, config;
+  int64_t batch = 1, prompt_tokens = 512, new_tokens = 64;
+};
+
+struct Limits {
+  double read_gb_per_s = 0, matrix_gflop_per_s = 0;
+};
+
+Limits MeasureLimits(at::ScalarType dtype) {
+  const int threads = at::get_num_threads();
+  return {MeasureReadBandwidth(threads), MeasureMatrixRate(threads, dtype)};
+}
+
+std::string DtypeFlag(at::ScalarType dtype) { return dtype == at::kBFloat16 ? "bf16" : dtype == at::kHalf ? "fp16" : "fp32"; }
+
+at::ScalarType ParseDtype(const std::string& flag) {
+  return flag == "fp32" ? at::kFloat : flag == "fp16" ? at::kHalf : at::kBFloat16;
+}
+
+double Percent(double part, double whole) { return whole > 0 ? 100 * part / whole : 0; }
+
+std::shared_ptr<Model> LoadOrMake(const BenchFlags& flags, const CommonOptions& common) {
+  const c10::Device device = ResolveDevice(common);
+  if (!flags.config.empty()) return MakeRandomModel(NamedConfig(flags.config), {.dtype = ParseDtype(common.dtype), .device = device});
+  return LoadForGeneration(ResolveModelPath(common.model), {.dtype = common.dtype, .device = device, .need_tokenizer = false}).loaded.model;
+}
+
+int BenchModel(const BenchFlags& flags, const CommonOptions& common) {
+  FATHOM_USER_CHECK(flags.config.empty() || common.model.empty(), "give --model or --config, not both: got {} and {}", common.model, flags.config);
+  const std::shared_ptr<Model> model = LoadOrMake(flags, common);
+  InterruptGuard guard;
+  const ModelBenchOptions options{.batch = flags.batch, .prompt_tokens = flags.prompt_tokens, .new_tokens = flags.new_tokens,
+                                  .cancelled = InterruptGuard::Interrupted};
+  const ModelBenchResult result = flags.kind == "decode" ? BenchDecode(model, options) : BenchPrefill(model, options);
+  if (InterruptGuard::Interrupted()) return kExitInterrupted;
+  const at::ScalarType dtype = model->options().dtype;
+  const bool on_cpu = model->options().device.is_cpu();
+  const Limits limits = on_cpu ? MeasureLimits(dtype) : Limits{};
+  const double gb_per_s = result.bytes_per_step / result.seconds_per_step / 1e9;
+  const double gflop_per_s = result.flop_per_step / result.seconds_per_step / 1e9;
+  if (common.json) {
+    OrderedJson json = {{"benchmark", flags.kind},
+                        {"dtype", DtypeFlag(dtype)},
+                        {"device", model->options().device.str()},
+                        {"threads", at::get_num_threads()},
+                        {"batch", flags.batch},
+                        {"prompt_tokens", flags.prompt_tokens},
+                        {"steps", result.steps},
+                        {"tokens_per_s", result.tokens_per_s},
+                        {"ms_per_step", 1e3 * result.seconds_per_step},
+                        {"bytes_per_step", result.bytes_per_step},
+                        {"flop_per_step", result.flop_per_step},
+                        {"gb_per_s", gb_per_s},
+                        {"gflop_per_s", gflop_per_s}};
+    if (on_cpu) {
+      json["machine"] = {{"read_gb_per_s", limits.read_gb_per_s}, {"matrix_gflop_per_s", limits.matrix_gflop_per_s}};
+      json["percent_of_read_bandwidth"] = Percent(gb_per_s, limits.read_gb_per_s);
+      json["percent_of_matrix_rate"] = Percent(gflop_per_s, limits.matrix_gflop_per_s);
+    }
+    std::printf("%s\n", json.dump().c_str());
+    return kExitDone;
+  }
+  std::printf("%s, %s on %s, %d threads: batch %ld, %ld tokens of prompt\n", flags.kind.c_str(), DtypeFlag(dtype).c_str(),
+              model->options().device.str().c_str(), at::get_num_threads(), flags.batch, flags.prompt_tokens);
+  std::printf("  %10.1f tok/s    %.3f ms a step (median of %ld)\n", result.tokens_per_s, 1e3 * result.seconds_per_step, result.steps);
+  std::printf("  %10.1f GB/s     %.3f GB a step", gb_per_s, result.bytes_per_step / 1e9);
+  if (on_cpu) std::printf(", %.0f%% of the measured %.1f GB/s", Percent(gb_per_s, limits.read_gb_per_s), limits.read_gb_per_s);
+  std::printf("\n  %10.1f GFLOP/s  %.3f GFLOP a step", gflop_per_s, result.flop_per_step / 1e9);
+  if (on_cpu) std::printf(", %.0f%% of the measured %.1f GFLOP/s", Percent(gflop_per_s, limits.matrix_gflop_per_s), limits.matrix_gflop_per_s);
+  std::printf("\n");
+  return kExitDone;
+}
+
+int RunOpsBench(const CommonOptions& common) {
+  const at::ScalarType dtype = ParseDtype(common.dtype);
+  const Limits limits = MeasureLimits(dtype);
+  OrderedJson list = OrderedJson::array();
+  if (!common.json) {
+    std::printf("%d threads, %s; measured limits: %.1f GB/s read, %.1f GFLOP/s product\n", at::get_num_threads(), DtypeFlag(dtype).c_str(),
+                limits.read_gb_per_s, limits.matrix_gflop_per_s);
+  }
+  for (const OpResult& op : BenchOps({.dtype = dtype})) {
+    const bool memory_bound = op.bytes > 0;
+    const double rate = memory_bound ? op.gigabytes_per_s() : op.gigaflop_per_s();
+    const double percent = Percent(rate, memory_bound ? limits.read_gb_per_s : limits.matrix_gflop_per_s);
+    if (!common.json) {
+      std::printf("  %-24s %-32s %10.1f us %9.1f %-7s %4.0f%%\n", op.name.c_str(), op.shape.c_str(), 1e6 * op.seconds, rate,
+                  memory_bound ? "GB/s" : "GFLOP/s", percent);
+    }
+    list.push_back({{"name", op.name}, {"shape", op.shape}, {"us", 1e6 * op.seconds}, {"bytes", op.bytes}, {"flop", op.flop}, {"percent_of_limit", percent}});
+  }
+  if (common.json) {
+    const OrderedJson json = {{"benchmark", "ops"}, {"dtype", DtypeFlag(dtype)}, {"threads", at::get_num_threads()},
+                              {"machine", {{"read_gb_per_s", limits.read_gb_per_s}, {"matrix_gflop_per_s", limits.matrix_gflop_per_s}}}, {"ops", list}};
+    std::printf("%s\n", json.dump().c_str());
+  }
+  return kExitDone;
+}
+
+int RunBench(const BenchFlags& flags, const CommonOptions& common) {
+  FATHOM_USER_CHECK(!flags.kind.empty(), "`fathom bench` needs what to measure: decode, prefill or ops, got none");
+  if (flags.kind == "decode" || flags.kind == "prefill") return BenchModel(flags, common);
+  FATHOM_USER_CHECK(flags.kind == "ops", "`fathom bench` measures decode, prefill or ops, got '{}'", flags.kind);
+  FATHOM_USER_CHECK(flags.config.empty(), "--config is for `bench decode` and `bench prefill`, got {}", flags.config);
+  return RunOpsBench(common);
+}
+
+}  // namespace
+
+VerbFunction AddBench(CLI::App& app, CommonOptions& common) {
+  auto flags = std::make_shared<BenchFlags>();
+  CLI::App* verb = app.add_subcommand("bench", "speed beside this machine's measured limits");
+  verb->add_option("kind", flags->kind, "decode, prefill or ops")->type_name("");
+  AddText(*verb, "--config", flags->config, "random weights of this shape: v2-lite, v3-layer or a config.json")->type_name("C");
+  AddInteger(*verb, "--batch", flags->batch, "sequences at once (1)", 1, 4096);
+  AddInteger(*verb, "--prompt-tokens", flags->prompt_tokens, "of each sequence (512)", 1);
+  AddInteger(*verb, "--new-tokens", flags->new_tokens, "steps of decode that are measured (64)", 1);
+  AddCommonOptions(*verb, common, kModelFlag | kJsonFlag);
+  verb->footer(
+      "Examples:\n  fathom bench decode --threads 2\n  fathom bench prefill --prompt-tokens 512 --json\n"
+      "  fathom bench decode --config v2-lite --batch 8\n  fathom bench ops");
+  return [flags, &common] { return RunBench(*flags, common); };
+}
+
+}  // namespace fathom
