@@ -21,6 +21,7 @@ PROMPT_TOKENS, NEW_TOKENS = 512, 64
 
 
 def import_llama():
+    sys.path.pop(0)  # this folder: the script has the package's name
     try:
         from llama_cpp import Llama
     except ImportError:
