@@ -88,7 +88,9 @@ ModelBenchResult BenchDecode(const std::shared_ptr<Model>& model, const ModelBen
   for (int64_t step = 0; step < kWarmUp + options.new_tokens; ++step) {
     if (options.cancelled && options.cancelled()) break;
     const double start = Now();
-    runner.Run(items, true);  // the logits arrive on the CPU: nothing is left running
+    // The tokens or the logits arrive on the CPU: nothing is left running.
+    if (runner.picks_tokens()) runner.RunGreedy(items);
+    else runner.Run(items, true);
     if (step >= kWarmUp) seconds.push_back(Now() - start);
   }
   const double context = static_cast<double>(options.prompt_tokens) + static_cast<double>(options.new_tokens) / 2;

@@ -9,7 +9,7 @@
 namespace fathom::cuda {
 
 // First thing in a kernel launched by LaunchKernel, before any read or write of global memory, on every thread: lets the next kernel's blocks
-// come, then waits for the kernel before this one. Only prefetches into L2 may stand between the two halves.
+// come, then waits for the kernel before this one.
 __device__ __forceinline__ void LetNextStart() {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.launch_dependents;");
@@ -20,8 +20,6 @@ __device__ __forceinline__ void WaitForPrevious() {
   asm volatile("griddepcontrol.wait;" ::: "memory");
 #endif
 }
-
-__device__ __forceinline__ void PrefetchL2(const void* address) { asm volatile("prefetch.global.L2 [%0];" ::"l"(address)); }
 
 // Whether the current device overlaps launches.
 bool OverlapsLaunches();

@@ -17,6 +17,7 @@
 #include "model/layers/indexer.h"
 #include "model/mla_expansion.h"
 #include "ops/attention/attention.h"
+#include "ops/cache/store_rows.h"
 
 namespace fathom {
 
@@ -74,7 +75,7 @@ class PagedAttention final : public AttentionBackend {
   at::Tensor Gqa(int64_t layer_idx, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, double scale) override {
     const at::NoGradGuard no_grad;
     at::Tensor& pages = storage_.pages[static_cast<size_t>(layer_idx)];
-    Store(pages, at::cat({k, v}, 1));
+    Store(pages, k, v);
     if (!has_prefix_ && !is_absorbed_) return ops::packed_attention(q, k, v, cu_q_, cu_q_, scale, -1, std::nullopt);
     const int64_t G = k.size(1);
     return ops::paged_attention(q.to(pages.scalar_type()), pages.narrow(2, 0, G), pages.narrow(2, G, G), page_table_, cu_q_, kv_lens_, scale, -1)
@@ -83,7 +84,7 @@ class PagedAttention final : public AttentionBackend {
 
   at::Tensor Mla(int64_t layer_idx, const MlaInputs& inputs) override {
     const at::NoGradGuard no_grad;
-    Store(storage_.pages[static_cast<size_t>(layer_idx)], at::cat({inputs.latent_TR, inputs.k_rope_TD}, 1));
+    Store(storage_.pages[static_cast<size_t>(layer_idx)], inputs.latent_TR, inputs.k_rope_TD);
     const std::optional<at::Tensor> topk_idx = Choose(layer_idx, inputs);
     return is_absorbed_ ? Absorbed(layer_idx, inputs, topk_idx) : Expanded(layer_idx, inputs, topk_idx);
   }
@@ -113,10 +114,10 @@ class PagedAttention final : public AttentionBackend {
     return step_.page_table[b][static_cast<size_t>(position / kPageTokens)] * kPageTokens + position % kPageTokens;
   }
 
-  // Writes the batch's rows [T, ...] into their slots.
-  void Store(at::Tensor& pages, const at::Tensor& rows) const {
+  // Writes the batch's rows (a, b), each [T, ...], into their slots.
+  void Store(at::Tensor& pages, const at::Tensor& a, const at::Tensor& b) const {
     const int64_t W = pages.numel() / (pages.size(0) * pages.size(1));
-    pages.view({-1, W}).index_copy_(0, slots_T_, rows.reshape({-1, W}).to(pages.scalar_type()));
+    ops::store_rows(pages.view({-1, W}), slots_T_, a.flatten(1).to(pages.scalar_type()), b.flatten(1).to(pages.scalar_type()));
   }
 
   // Slots of every key of every sequence, one sequence after the other.
@@ -160,7 +161,7 @@ class PagedAttention final : public AttentionBackend {
   std::optional<at::Tensor> Choose(int64_t layer_idx, const MlaInputs& inputs) {
     if (!inputs.index_k_TD.defined()) return std::nullopt;
     at::Tensor& pages = storage_.index_pages[static_cast<size_t>(layer_idx)];
-    Store(pages, inputs.index_k_TD);
+    Store(pages, inputs.index_k_TD, inputs.index_k_TD.narrow(1, 0, 0));
     if (max_kv_len_ <= storage_.config.index_topk) return std::nullopt;  // every key is chosen
     if (is_on_device_) return ChooseOnDevice(pages, inputs);
     const at::Tensor k_SD = pages.view({-1, pages.size(2)}).index_select(0, AllSlots());

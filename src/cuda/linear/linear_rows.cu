@@ -5,28 +5,11 @@
 namespace fathom::cuda {
 namespace {
 
-// A grid of at most this many blocks starts at once on a Hopper: its weights are fetched into L2 while the kernel before it still runs.
-constexpr unsigned kMostPrefetchedBlocks = 264;
-
-// The beginning of this warp's slice of each of the block's rows, as RowProducts will read it.
-template <typename T>
-__device__ __forceinline__ void PrefetchSlice(const T* w, int n0, int n, int k) {
-  constexpr int kLine = 128 / sizeof(T), kMostLines = 8;
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  const int slice = ((k + 31) / 32 + kRowProductWarps - 1) / kRowProductWarps * 32;
-  const int begin = warp * slice, lines = min(kMostLines, (min(k, begin + slice) - begin + kLine - 1) / kLine);
-  for (int i = lane; i < lines * kRowProductTile; i += 32) {
-    const int row = n0 + i / lines;
-    if (row < n) PrefetchL2(w + static_cast<int64_t>(row) * k + begin + i % lines * kLine);
-  }
-}
-
 template <typename T, int kColumnTiles, bool kAligned>
 __global__ __launch_bounds__(kRowProductWarps * 32, 2) void LinearRowsKernel(const T* x, const T* w, const T* bias, T* y, int m, int n, int k) {
   __shared__ float partial[kRowProductWarps][8 * kColumnTiles][kRowProductTile + 1];
   const int n0 = blockIdx.x * kRowProductTile;
   LetNextStart();
-  if (kAligned && gridDim.x <= kMostPrefetchedBlocks) PrefetchSlice(w, n0, n, k);
   WaitForPrevious();
   RowProducts<T, kColumnTiles, kAligned>(x, k, m, w, n0, n, k, partial);
   for (int i = threadIdx.x; i < m * kRowProductTile; i += blockDim.x) {

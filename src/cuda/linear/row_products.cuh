@@ -8,7 +8,7 @@
 
 namespace fathom::cuda {
 
-inline constexpr int kRowProductWarps = 16;
+inline constexpr int kRowProductWarps = 8;
 inline constexpr int kRowProductTile = 16;  // rows of the weight a block
 
 // Eight 16-bit values from address k0 of a row of k; zeros past the end. Rows are 16-byte aligned where kAligned.
@@ -31,7 +31,7 @@ __device__ __forceinline__ uint4 LoadEight(const T* row, int k0, int k, bool val
 template <typename T, int kColumnTiles, bool kAligned>
 __device__ __forceinline__ void RowProducts(const T* __restrict__ x, int64_t x_stride, int num_x, const T* __restrict__ w, int n0, int n, int k,
                                             float (*partial)[8 * kColumnTiles][kRowProductTile + 1]) {
-  constexpr int kUnroll = 4;  // 128 bytes of weights in flight a lane
+  constexpr int kUnroll = kColumnTiles == 1 ? 8 : 4;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
   const int slice = ((k + 31) / 32 + kRowProductWarps - 1) / kRowProductWarps * 32;
   const int begin = warp * slice, end = min(k, begin + slice);
@@ -40,20 +40,25 @@ __device__ __forceinline__ void RowProducts(const T* __restrict__ x, int64_t x_s
   const T* w_high = w_low + static_cast<int64_t>(8) * k;
   float sums[kColumnTiles][4] = {};
   for (int k0 = begin + t * 8; k0 < end + t * 8; k0 += 32 * kUnroll) {
-    uint4 low[kUnroll], high[kUnroll];
+    uint4 low[kUnroll], high[kUnroll], rows[kUnroll][kColumnTiles];
 #pragma unroll
     for (int i = 0; i < kUnroll; ++i) {
       low[i] = LoadEight<kAligned, true>(w_low, k0 + i * 32, end, low_valid);
       high[i] = LoadEight<kAligned, true>(w_high, k0 + i * 32, end, high_valid);
+    }
+#pragma unroll
+    for (int i = 0; i < kUnroll; ++i) {
+#pragma unroll
+      for (int c = 0; c < kColumnTiles; ++c)
+        rows[i][c] = LoadEight<kAligned, false>(x + static_cast<int64_t>(c * 8 + g) * x_stride, k0 + i * 32, end, c * 8 + g < num_x);
     }
     // The eight k values of a lane are taken as two products of sixteen: the same permutation of k on both sides.
 #pragma unroll
     for (int i = 0; i < kUnroll; ++i) {
 #pragma unroll
       for (int c = 0; c < kColumnTiles; ++c) {
-        const uint4 rows = LoadEight<kAligned, false>(x + static_cast<int64_t>(c * 8 + g) * x_stride, k0 + i * 32, end, c * 8 + g < num_x);
-        Mma<T>(sums[c], low[i].x, high[i].x, low[i].y, high[i].y, rows.x, rows.y);
-        Mma<T>(sums[c], low[i].z, high[i].z, low[i].w, high[i].w, rows.z, rows.w);
+        Mma<T>(sums[c], low[i].x, high[i].x, low[i].y, high[i].y, rows[i][c].x, rows[i][c].y);
+        Mma<T>(sums[c], low[i].z, high[i].z, low[i].w, high[i].w, rows[i][c].z, rows[i][c].w);
       }
     }
   }

@@ -1,6 +1,5 @@
 #include "ops/cache/store_rows.h"
 
-#include <ATen/ops/cat.h>
 #include <torch/library.h>
 
 #include <cstring>
@@ -23,12 +22,6 @@ void StoreRowsCpu(const Tensor& cache, const Tensor& slots, const Tensor& a, con
   }
 }
 
-// The GPU, in operations of ATen.
-void StoreRowsByIndex(const Tensor& cache, const Tensor& slots, const Tensor& a, const Tensor& b) {
-  Tensor rows = cache;
-  rows.index_copy_(0, slots, at::cat({a, b}, 1));
-}
-
 }  // namespace
 
 void store_rows(const Tensor& cache_SW, const Tensor& slots_T, const Tensor& a_TA, const Tensor& b_TB) {
@@ -46,7 +39,6 @@ void store_rows(const Tensor& cache_SW, const Tensor& slots_T, const Tensor& a_T
 }
 
 TORCH_LIBRARY_IMPL(fathom, CPU, m) { m.impl("store_rows", TORCH_FN(StoreRowsCpu)); }
-TORCH_LIBRARY_IMPL(fathom, CUDA, m) { m.impl("store_rows", TORCH_FN(StoreRowsByIndex)); }
 TORCH_LIBRARY_IMPL(fathom, Autograd, m) { m.impl("store_rows", TORCH_FN(StoreRowsOp::NotDifferentiable)); }
 
 }  // namespace fathom::ops
