@@ -1,5 +1,24 @@
 #!/usr/bin/env bash
-# The live comparison with transformers; arguments go to tests/parity/parity.py (--seed N, --case NAME).
-set -euo pipefail
+# The live comparisons: the models beside transformers on fresh random checkpoints, converted files beside transformers, tokenizers and gguf,
+# random texts beside tokenizers, random templates beside jinja2. Arguments go to tests/parity/parity.py (--seed N, --case NAME), which then
+# runs alone. Closes with 'N passed, N failed' over all of them.
+set -uo pipefail
 cd "$(dirname "$0")/.."
-exec .venv-test/bin/python tests/parity/parity.py "$@"
+python=.venv-test/bin/python
+if [ $# -gt 0 ]; then exec $python tests/parity/parity.py "$@"; fi
+
+passed=0 failed=0
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+count() {  # count STATUS: adds the rows of $log that say ok or FAIL; a program that died without a row counts as one failure
+  local ok bad
+  ok=$(grep -cE '^ok ' "$log"); bad=$(grep -cE '^FAIL' "$log")
+  if [ "$1" -ne 0 ] && [ "$bad" -eq 0 ]; then bad=1; fi
+  passed=$((passed + ok)) failed=$((failed + bad))
+}
+$python tests/parity/parity.py | tee "$log"; count "${PIPESTATUS[0]}"
+$python tests/parity/checkpoint_parity.py build/fathom | tee "$log"; count "${PIPESTATUS[0]}"
+$python tests/text/compare_tokenizers.py --program build/fathom --texts 500 --seed "$RANDOM" | tee "$log"; count "${PIPESTATUS[0]}"
+$python tests/text/compare_jinja.py build/test_text 3000 1 | tee "$log"; count "${PIPESTATUS[0]}"
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]

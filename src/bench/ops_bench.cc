@@ -66,7 +66,8 @@ class Bench {
   }
 
   void Prefill(int64_t T) {
-    const at::Tensor q = Random({T, o_.heads, o_.head_dim}), k = Random({T, o_.key_heads, o_.head_dim}), v = Random({T, o_.key_heads, o_.head_dim});
+    const at::Tensor q = Random({T, o_.heads, o_.head_dim}), k = Random({T, o_.key_heads, o_.head_dim});
+    const at::Tensor v = Random({T, o_.key_heads, o_.head_dim});
     const at::Tensor cu = at::tensor({0, static_cast<int>(T)}, at::kInt);
     Add("packed_attention", fmt::format("{} tokens, {}/{} heads of {}", T, o_.heads, o_.key_heads, o_.head_dim), 0,
         2.0 * T * (T + 1) * o_.heads * o_.head_dim, [&] { ops::packed_attention(q, k, v, cu, cu, 0.125, -1, std::nullopt); });
@@ -91,7 +92,8 @@ class Bench {
     const int64_t copies = std::max<int64_t>(1, kColdBytes / (cache_tokens * width * ValueBytes()));
     const at::Tensor cache = Random({copies * pages, kPage, width}), q_latent = Random({1, o_.mla_heads, o_.kv_lora_rank});
     const at::Tensor q_rope = Random({1, o_.mla_heads, o_.rope_dim}), cu = at::tensor({0, 1}, at::kInt);
-    const at::Tensor table = at::arange(copies * pages, at::kInt).view({copies, pages}), lens = at::tensor({static_cast<int>(cache_tokens)}, at::kInt);
+    const at::Tensor table = at::arange(copies * pages, at::kInt).view({copies, pages});
+    const at::Tensor lens = at::tensor({static_cast<int>(cache_tokens)}, at::kInt);
     int64_t next = 0;
     Add("mla_paged_attention", fmt::format("1 query of {} heads on {} keys", o_.mla_heads, cache_tokens),
         static_cast<double>(cache_tokens * width * ValueBytes()), 2.0 * cache_tokens * o_.mla_heads * (width + o_.kv_lora_rank),

@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 
 #include <cstdio>
+#include <iterator>
 #include <memory>
 #include <string>
 #include <vector>
@@ -23,6 +24,7 @@
 #include "cli/verbs.h"
 #include "engine/catalogue.h"
 #include "engine/loading.h"
+#include "engine/random.h"
 
 namespace fathom {
 namespace {
@@ -127,20 +129,34 @@ int RunOpsBench(const CommonOptions& common) {
   return kExitDone;
 }
 
+// 10 MB of sentences, code and numbers in several scripts, in a random order that is always the same.
+std::string MixedText() {
+  const char* kPieces[] = {"The quick brown fox jumps over the lazy dog. ", "It's 3.14159, isn't it? ", "for (int i = 0; i < n; ++i) {\n    sum += a[i];\n}\n",
+                           "Größe und Maß, naïve façade. ", "\xe6\xb5\xb7\xe6\x98\xaf\xe8\x93\x9d\xe8\x89\xb2\xe7\x9a\x84\xe3\x80\x82", "def f(x):\n\treturn {'key': x ** 2}\n",
+                           "\xd0\x9c\xd0\xbe\xd1\x80\xd0\xb5 \xd1\x81\xd0\xb8\xd0\xbd\xd0\xb5\xd0\xb5. ", "\n\n## Heading\n\n- item one\n- item two\n", "\xf0\x9f\x90\xb3 "};
+  RandomStream random(1, 0);
+  std::string text;
+  while (text.size() < 10'000'000) {
+    text += kPieces[static_cast<size_t>(random.Uniform() * static_cast<double>(std::size(kPieces)))];
+    if (random.Uniform() < 0.2) text += std::to_string(static_cast<int64_t>(random.Uniform() * 1e9)) + " ";
+  }
+  return text;
+}
+
 int RunTokenizerBench(const BenchFlags& flags, const CommonOptions& common) {
-  FATHOM_USER_CHECK(!flags.file.empty(), "`fathom bench tokenizer` needs --file with the text to encode, got none");
-  const std::string text = ReadFile(flags.file);
+  const std::string text = flags.file.empty() ? MixedText() : ReadFile(flags.file);
   const int threads = common.threads > 0 ? common.threads : 1;
   const TokenizerBenchResult result = BenchTokenizer(ResolveModelPath(common.model), text, threads);
   if (common.json) {
-    const OrderedJson json = {{"benchmark", "tokenizer"}, {"threads", threads}, {"bytes", text.size()}, {"num_tokens", result.num_tokens},
-                              {"seconds", result.seconds}, {"mb_per_s", result.mb_per_s}, {"tokens_per_s", result.tokens_per_s},
-                              {"load_seconds", result.load_seconds}};
+    const OrderedJson json = {{"benchmark", "tokenizer"},       {"threads", threads},
+                              {"bytes", text.size()},           {"num_tokens", result.num_tokens},
+                              {"seconds", result.seconds},      {"mb_per_s", result.mb_per_s},
+                              {"tokens_per_s", result.tokens_per_s}, {"load_seconds", result.load_seconds}};
     std::printf("%s\n", json.dump().c_str());
-  } else {
-    std::printf("tokenizer, %d threads: %.1f MB, %ld tokens\n  %10.1f MB/s     %.1f million tokens/s, read in %.3f s\n", threads,
-                static_cast<double>(text.size()) / 1e6, result.num_tokens, result.mb_per_s, result.tokens_per_s / 1e6, result.load_seconds);
+    return kExitDone;
   }
+  std::printf("tokenizer, %d threads: %.1f MB of text, %ld tokens\n", threads, static_cast<double>(text.size()) / 1e6, result.num_tokens);
+  std::printf("  %10.1f MB/s  %.0f tok/s; loaded in %.2f s\n", result.mb_per_s, result.tokens_per_s, result.load_seconds);
   return kExitDone;
 }
 
@@ -149,7 +165,9 @@ int RunBench(const BenchFlags& flags, const CommonOptions& common) {
   if (flags.kind == "decode" || flags.kind == "prefill") return BenchModel(flags, common);
   FATHOM_USER_CHECK(flags.kind == "ops" || flags.kind == "tokenizer", "`fathom bench` measures decode, prefill, ops or tokenizer, got '{}'", flags.kind);
   FATHOM_USER_CHECK(flags.config.empty(), "--config is for `bench decode` and `bench prefill`, got {}", flags.config);
-  return flags.kind == "ops" ? RunOpsBench(common) : RunTokenizerBench(flags, common);
+  if (flags.kind == "tokenizer") return RunTokenizerBench(flags, common);
+  FATHOM_USER_CHECK(common.model.empty(), "`bench ops` has shapes of its own and takes no --model, got {}", common.model);
+  return RunOpsBench(common);
 }
 
 }  // namespace
@@ -159,14 +177,14 @@ VerbFunction AddBench(CLI::App& app, CommonOptions& common) {
   CLI::App* verb = app.add_subcommand("bench", "speed beside this machine's measured limits");
   verb->add_option("kind", flags->kind, "decode, prefill, ops or tokenizer")->type_name("");
   AddText(*verb, "--config", flags->config, "random weights of this shape: v2-lite, v3-layer or a config.json")->type_name("C");
-  AddText(*verb, "--file", flags->file, "the text of `bench tokenizer`")->type_name("F");
+  AddText(*verb, "--file", flags->file, "the text of `bench tokenizer` (10 MB of mixed text)")->type_name("F");
   AddInteger(*verb, "--batch", flags->batch, "sequences at once (1)", 1, 4096);
   AddInteger(*verb, "--prompt-tokens", flags->prompt_tokens, "of each sequence (512)", 1);
   AddInteger(*verb, "--new-tokens", flags->new_tokens, "steps of decode that are measured (64)", 1);
   AddCommonOptions(*verb, common, kModelFlag | kJsonFlag);
   verb->footer(
       "Examples:\n  fathom bench decode --threads 2\n  fathom bench prefill --prompt-tokens 512 --json\n"
-      "  fathom bench decode --config v2-lite --batch 8\n  fathom bench ops\n  fathom bench tokenizer --file text.txt --threads 1");
+      "  fathom bench decode --config v2-lite --batch 8\n  fathom bench ops\n  fathom bench tokenizer --file book.txt --threads 1");
   return [flags, &common] { return RunBench(*flags, common); };
 }
 

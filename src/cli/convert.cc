@@ -83,8 +83,12 @@ void WriteTokenizerOfGguf(const Checkpoint& checkpoint, const fs::path& folder) 
   WriteText(folder / "generation_config.json", GenerationConfig(checkpoint.config).dump(2) + "\n");
   if (checkpoint.gguf->Find("tokenizer.ggml.tokens") == nullptr) return LogWarn("{} has no tokenizer; none is written", checkpoint.path.string());
   const GgufVocabulary vocabulary = VocabularyFromGguf(*checkpoint.gguf);
-  WriteText(folder / "tokenizer.json", HubTokenizer(vocabulary).dump(2) + "\n");
-  WriteText(folder / "tokenizer_config.json", HubTokenizerConfig(vocabulary, checkpoint.config.max_position_embeddings).dump(2) + "\n");
+  try {
+    WriteText(folder / "tokenizer.json", HubTokenizer(vocabulary).dump(2) + "\n");
+    WriteText(folder / "tokenizer_config.json", HubTokenizerConfig(vocabulary, checkpoint.config.max_position_embeddings).dump(2) + "\n");
+  } catch (const nlohmann::json::exception&) {  // JSON cannot hold other bytes
+    ThrowUserError("{}: a token, merge or template of its tokenizer is not UTF-8", checkpoint.path.string());
+  }
 }
 
 void ConvertToHub(const Checkpoint& checkpoint, const std::vector<WeightSource>& sources, at::ScalarType dtype, const ConvertFlags& flags) {

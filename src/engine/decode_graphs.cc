@@ -2,6 +2,7 @@
 #include "engine/decode_graphs.h"
 
 #include <ATen/ops/empty.h>
+#include <ATen/ops/gather.h>
 #include <ATen/ops/isfinite.h>
 #include <ATen/ops/max.h>
 
@@ -22,8 +23,14 @@ int64_t LadderSize(int64_t batch) {
 }
 
 at::Tensor GreedyTokens(const at::Tensor& logits_BV) {
-  const auto [best_B, token_B] = at::max(logits_BV, -1);
-  return token_B.masked_fill(at::isfinite(best_B).logical_not(), -1);
+  // In two steps, over parts of a row and then over the parts' best: one block for a whole row would take long. The lowest id wins in both.
+  const int64_t B = logits_BV.size(0), V = logits_BV.size(1);
+  int64_t parts = 128;
+  while (V % parts != 0) parts /= 2;
+  const auto [part_best_BP, part_token_BP] = at::max(logits_BV.view({B, parts, V / parts}), -1);
+  const auto [best_B1, part_B1] = at::max(part_best_BP, -1, /*keepdim=*/true);
+  const at::Tensor token_B1 = part_token_BP.gather(1, part_B1).add(part_B1, V / parts);
+  return token_B1.masked_fill(at::isfinite(best_B1).logical_not(), -1).view({B});
 }
 
 struct DecodeGraphs::Recorded {

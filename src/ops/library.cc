@@ -38,4 +38,6 @@ TORCH_LIBRARY(fathom, m) {
         "int window) -> Tensor");
   m.def("mla_paged_attention(Tensor q_latent, Tensor q_rope, Tensor pages, Tensor page_table, Tensor cu_q, Tensor kv_lens, "
         "float scale, Tensor? topk_idx) -> Tensor");
+
+  m.def("store_rows(Tensor(a!) cache, Tensor slots, Tensor a, Tensor b) -> ()");
 }

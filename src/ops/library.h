@@ -67,4 +67,7 @@ using MlaPagedAttentionOp =
     Op<"fathom::mla_paged_attention", Tensor(const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
                                              double, const OptionalTensor&)>;
 
+// cache. Writes into its first argument.
+using StoreRowsOp = Op<"fathom::store_rows", void(const Tensor&, const Tensor&, const Tensor&, const Tensor&)>;
+
 }  // namespace fathom::ops

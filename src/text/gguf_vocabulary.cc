@@ -101,34 +101,7 @@ OrderedJson PostProcessor(const GgufVocabulary& vocabulary) {
   return {{"type", "Sequence"}, {"processors", OrderedJson::array({bytes, in_front})}};
 }
 
-}  // namespace
-
-GgufVocabulary VocabularyFromGguf(const GgufHeader& header) {
-  const std::string& kind = header.GetString("tokenizer.ggml.model");
-  FATHOM_USER_CHECK(kind == "gpt2", "GGUF key 'tokenizer.ggml.model': the kind '{}' is not supported, only gpt2 (byte-level BPE)", kind);
-  GgufVocabulary vocabulary;
-  vocabulary.pre = header.Find("tokenizer.ggml.pre") != nullptr ? header.GetString("tokenizer.ggml.pre") : "gpt-2";
-  vocabulary.tokens = header.GetStrings("tokenizer.ggml.tokens");
-  vocabulary.merges = header.GetStrings("tokenizer.ggml.merges");
-  const auto& types = header.GetInts("tokenizer.ggml.token_type");
-  FATHOM_USER_CHECK(types.size() == vocabulary.tokens.size(), "GGUF: {} tokens but {} token types", vocabulary.tokens.size(), types.size());
-  for (const int64_t type : types) {
-    FATHOM_USER_CHECK(type >= 1 && type <= 6, "GGUF key 'tokenizer.ggml.token_type': {} is no type (1 to 6 are)", type);
-    vocabulary.types.push_back(static_cast<GgufToken>(type));
-  }
-  const size_t n = vocabulary.tokens.size();
-  vocabulary.bos_id = TokenIdOf(header, "tokenizer.ggml.bos_token_id", n);
-  vocabulary.eos_id = TokenIdOf(header, "tokenizer.ggml.eos_token_id", n);
-  vocabulary.pad_id = TokenIdOf(header, "tokenizer.ggml.padding_token_id", n);
-  vocabulary.unk_id = TokenIdOf(header, "tokenizer.ggml.unknown_token_id", n);
-  const GgufValue* add_bos = header.Find("tokenizer.ggml.add_bos_token");
-  FATHOM_USER_CHECK(add_bos == nullptr || std::holds_alternative<bool>(*add_bos), "GGUF key 'tokenizer.ggml.add_bos_token' must be a bool");
-  vocabulary.add_bos = add_bos != nullptr ? std::get<bool>(*add_bos) : FamilyOfGguf(vocabulary.pre).adds_bos;
-  if (header.Find("tokenizer.chat_template") != nullptr) vocabulary.chat_template = header.GetString("tokenizer.chat_template");
-  return vocabulary;
-}
-
-GgufVocabulary VocabularyFromHub(const Json& tokenizer, const Json& tokenizer_config, const std::string& chat_template, int64_t vocab_size) {
+GgufVocabulary ReadHub(const Json& tokenizer, const Json& tokenizer_config, const std::string& chat_template, int64_t vocab_size) {
   const Json& model = Member(tokenizer, "model", Json::value_t::object, "model");
   const Json pre_tokenizer = tokenizer.value("pre_tokenizer", Json());
   GgufVocabulary vocabulary;
@@ -163,6 +136,43 @@ GgufVocabulary VocabularyFromHub(const Json& tokenizer, const Json& tokenizer_co
   vocabulary.add_bos = vocabulary.bos_id.has_value() && (flag || PutsTokenInFront(tokenizer.value("post_processor", Json())));
   vocabulary.chat_template = chat_template.empty() ? ChatTemplateOf(tokenizer_config) : chat_template;
   return vocabulary;
+}
+
+}  // namespace
+
+GgufVocabulary VocabularyFromGguf(const GgufHeader& header) {
+  const std::string& kind = header.GetString("tokenizer.ggml.model");
+  FATHOM_USER_CHECK(kind == "gpt2", "GGUF key 'tokenizer.ggml.model': the kind '{}' is not supported, only gpt2 (byte-level BPE)", kind);
+  GgufVocabulary vocabulary;
+  vocabulary.pre = header.Find("tokenizer.ggml.pre") != nullptr ? header.GetString("tokenizer.ggml.pre") : "gpt-2";
+  vocabulary.tokens = header.GetStrings("tokenizer.ggml.tokens");
+  vocabulary.merges = header.GetStrings("tokenizer.ggml.merges");
+  const auto& types = header.GetInts("tokenizer.ggml.token_type");
+  FATHOM_USER_CHECK(types.size() == vocabulary.tokens.size(), "GGUF: {} tokens but {} token types", vocabulary.tokens.size(), types.size());
+  for (const int64_t type : types) {
+    FATHOM_USER_CHECK(type >= 1 && type <= 6, "GGUF key 'tokenizer.ggml.token_type': {} is no type (1 to 6 are)", type);
+    vocabulary.types.push_back(static_cast<GgufToken>(type));
+  }
+  const size_t n = vocabulary.tokens.size();
+  vocabulary.bos_id = TokenIdOf(header, "tokenizer.ggml.bos_token_id", n);
+  vocabulary.eos_id = TokenIdOf(header, "tokenizer.ggml.eos_token_id", n);
+  vocabulary.pad_id = TokenIdOf(header, "tokenizer.ggml.padding_token_id", n);
+  vocabulary.unk_id = TokenIdOf(header, "tokenizer.ggml.unknown_token_id", n);
+  const GgufValue* add_bos = header.Find("tokenizer.ggml.add_bos_token");
+  FATHOM_USER_CHECK(add_bos == nullptr || std::holds_alternative<bool>(*add_bos), "GGUF key 'tokenizer.ggml.add_bos_token' must be a bool");
+  vocabulary.add_bos = add_bos != nullptr ? std::get<bool>(*add_bos) : FamilyOfGguf(vocabulary.pre).adds_bos;
+  if (header.Find("tokenizer.chat_template") != nullptr) vocabulary.chat_template = header.GetString("tokenizer.chat_template");
+  return vocabulary;
+}
+
+GgufVocabulary VocabularyFromHub(const Json& tokenizer, const Json& tokenizer_config, const std::string& chat_template, int64_t vocab_size) {
+  try {
+    return ReadHub(tokenizer, tokenizer_config, chat_template, vocab_size);
+  } catch (const nlohmann::json::exception& e) {  // a value of another kind than its key has
+    std::string cause = e.what();
+    if (const auto end = cause.find("] "); end != std::string::npos) cause = cause.substr(end + 2);
+    ThrowUserError("tokenizer.json or tokenizer_config.json: {}", cause);
+  }
 }
 
 OrderedJson HubTokenizer(const GgufVocabulary& vocabulary) {

@@ -121,7 +121,7 @@ def tokenizer(folder):
     try:
         import llama_cpp
     except ImportError:
-        print("     no llama_cpp here")
+        print("     llama_cpp is not installed here: its half is left out")
         return
     llama = llama_cpp.Llama(str(path), vocab_only=True, verbose=False)
     for text in TEXTS:

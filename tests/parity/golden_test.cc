@@ -3,7 +3,12 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
 
 #include "checkpoint/checkpoint.h"
 #include "ops/test_device.h"
@@ -36,6 +41,8 @@ class Golden : public ::testing::TestWithParam<const char*> {
     const at::Tensor values = Value(name);
     return {values.data_ptr<int32_t>(), values.data_ptr<int32_t>() + values.numel()};
   }
+  // Not with dynamic RoPE (cached keys keep their old base), nor with exact ties in the index (a step's row is shorter than the prompt's).
+  bool CacheKeepsAnswers() const { return checkpoint_.config.rope_scaling.kind != RopeKind::kDynamic && std::string(GetParam()) != "v32_ties"; }
   static double Difference(const at::Tensor& a, const at::Tensor& b) { return (a.to(at::kCPU) - b.to(at::kCPU)).abs().max().item<double>(); }
 
   std::filesystem::path folder_;
@@ -63,7 +70,7 @@ TEST_P(Golden, PackedSequencesAreEachAlone) {
 }
 
 TEST_P(Golden, PrefillIsDecodeStepByStep) {
-  if (checkpoint_.config.rope_scaling.kind == RopeKind::kDynamic) GTEST_SKIP() << "cached keys keep their old base";
+  if (!CacheKeepsAnswers()) GTEST_SKIP() << "not an equality here";
   const std::vector<int32_t> tokens = Tokens("tokens_70");
   const at::Tensor whole = Logits(*model_, tokens);
   EXPECT_LE(Difference(PagedLogits(*model_, tokens, {}), whole), kPathTolerance) << "one token a step";
@@ -72,7 +79,7 @@ TEST_P(Golden, PrefillIsDecodeStepByStep) {
 }
 
 TEST_P(Golden, DecodingSideBySideIsDecodingAlone) {
-  if (checkpoint_.config.rope_scaling.kind == RopeKind::kDynamic) GTEST_SKIP() << "cached keys keep their old base";
+  if (!CacheKeepsAnswers()) GTEST_SKIP() << "not an equality here";
   const std::vector<int32_t> a = Tokens("tokens_17"), b = Tokens("tokens_70");
   const std::vector<at::Tensor> both = BatchedPagedLogits(*model_, {a, b});
   EXPECT_LE(Difference(both[0], Value("logits_17")), kLogitsTolerance);
@@ -111,7 +118,7 @@ TEST_P(Golden, GradientsOfEveryWeight) {
 
 INSTANTIATE_TEST_SUITE_P(Cases, Golden,
                          ::testing::Values("llama", "llama_llama3_bias", "llama_linear", "llama_dynamic", "llama_yarn", "qwen2", "v2_lite", "v2",
-                                           "v3", "v3_plain", "v32"),
+                                           "v3", "v3_plain", "v32", "v32_ties"),
                          [](const auto& info) { return std::string(info.param); });
 
 }  // namespace

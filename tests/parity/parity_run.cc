@@ -71,13 +71,13 @@ struct CachedRun {
 };
 
 at::Tensor CrossEntropySum(const at::Tensor& logits, const std::vector<std::vector<int32_t>>& prompts, int64_t shift) {
-  at::Tensor sum = at::zeros({}, at::kFloat);
+  at::Tensor sum = at::zeros({}, logits.options().dtype(at::kFloat));
   int64_t first = 0;
   for (const auto& prompt : prompts) {
     const int64_t rows = static_cast<int64_t>(prompt.size()) - shift + 1, targets = rows - 1;
     const std::vector<int64_t> next(prompt.begin() + shift, prompt.end());
     const at::Tensor log_probs = at::log_softmax(logits.narrow(0, first, targets).to(at::kFloat), -1);
-    sum = sum - log_probs.gather(1, at::tensor(next).unsqueeze(1)).sum();
+    sum = sum - log_probs.gather(1, at::tensor(next).to(logits.device()).unsqueeze(1)).sum();
     first += rows;
   }
   return sum;

@@ -42,6 +42,8 @@ CASES = {
                                     "tie_word_embeddings": True, "q_lora_rank": None,
                                     "rope_parameters": {**YARN, "rope_theta": 10000.0, "mscale": 1.3, "mscale_all_dim": 0.4}}),
     "v32": (DeepseekV32Config, {"n_group": 2, "topk_group": 1, "index_topk": 11}),
+    # Few heads: ties in the index, where a row of the whole prompt and a row of one step may choose differently.
+    "v32_ties": (DeepseekV32Config, {"n_group": 2, "topk_group": 1, "index_topk": 11, "index_n_heads": 3, "num_hidden_layers": 2}),
 }
 
 
@@ -70,7 +72,8 @@ def draw_config(name, rng, scale=1):
     if cls is DeepseekV3Config:
         sizes["num_mtp_layers"] = 0
     if cls is DeepseekV32Config:
-        sizes.update(index_n_heads=rng.choice([5, 7]), index_head_dim=rng.choice([12, 14]))
+        # Many heads: a key whose heads are all negative scores exactly 0, and such ties are broken by the length of the row.
+        sizes.update(index_n_heads=rng.choice([19, 21]), index_head_dim=rng.choice([12, 14]))
     sizes.update(changes)
     return cls(**sizes), mtp
 
@@ -146,8 +149,14 @@ def make_case(folder, name, seed, scale=1, shard=None, dtype=torch.float32, with
         for part in (mtp.enorm, mtp.hnorm, mtp.head_norm, mtp.eh_proj):
             fill(part if part is mtp.eh_proj else torch.nn.ModuleDict({"norm": part}), generator)
             part.weight.data = part.weight.data.to(dtype).float()
-    full.to(dtype).save_pretrained(folder, **({"max_shard_size": shard} if shard else {}))
-    full.float()
+    kept = full.config.dtype
+    full.config.dtype = dtype
+    for p in full.parameters():  # never the model whole: that would round the rotary frequencies too
+        p.data = p.data.to(dtype)
+    full.save_pretrained(folder, **({"max_shard_size": shard} if shard else {}))
+    full.config.dtype = kept
+    for p in full.parameters():
+        p.data = p.data.float()
     if has_mtp:
         append_mtp(folder, full, mtp, num_layers, dtype)
         full.model.layers = full.model.layers[:num_layers]
@@ -170,11 +179,13 @@ def append_mtp(folder, full, mtp, num_layers, dtype):
 
 
 def greedy(model, prompt, count):
-    """Greedy decoding without a cache, so that the oracle is the plain forward."""
-    tokens = prompt.clone()
+    """Greedy decoding through transformers' cache (with dynamic RoPE and with ties in the index the cache changes the answer)."""
+    tokens, step, cache = [], prompt, None
     for _ in range(count):
-        tokens = torch.cat([tokens, model(tokens, use_cache=False).logits[:, -1].argmax(-1, keepdim=True)], 1)
-    return tokens[0, prompt.shape[1]:]
+        out = model(step, past_key_values=cache, use_cache=True)
+        cache, step = out.past_key_values, out.logits[:, -1].argmax(-1, keepdim=True)
+        tokens.append(int(step))
+    return torch.tensor(tokens)
 
 
 def reference(main, mtp, rng, num_layers, with_grads):

@@ -70,7 +70,7 @@ def compare(program, name, path, reference, texts, mapping={}):
                 bad += 1
                 if bad <= 3:
                     print(f"{name}: {text!r}\n  want {w}\n  got  {g}", file=sys.stderr)
-    print(f"{name}: {2 * len(texts) - bad} of {2 * len(texts)} identical", flush=True)
+    print(f"{'FAIL' if bad else 'ok  '} {name}: {2 * len(texts) - bad} of {2 * len(texts)} texts identical", flush=True)
     return bad
 
 

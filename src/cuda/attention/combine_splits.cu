@@ -8,7 +8,7 @@ namespace fathom::cuda {
 namespace {
 
 constexpr float kLn2 = 0.69314718055994531f;
-constexpr int kMaxSplits = 256;
+constexpr int kMaxSplits = 256, kEarlyParts = 10;
 
 // A block a query and head: out = sum_s 2^(lse_s - lse) part_s.
 template <typename T>
@@ -42,15 +42,25 @@ __global__ void CombineSplitsKernel(AttentionParams p) {
       if (p.lse != nullptr) p.lse[item] = total > 0.0f ? (top + log2f(total)) * kLn2 : -CUDART_INF_F;
     }
   }
+  // The first parts are fetched while the weights are made; one that has written nothing is multiplied by nothing below.
+  const int64_t stride = static_cast<int64_t>(p.tokens) * p.heads * p.dv;
+  const int first_d = min(static_cast<int>(threadIdx.x), p.dv - 1);
+  float early[kEarlyParts];
+#pragma unroll
+  for (int s = 0; s < kEarlyParts; ++s) early[s] = s < p.num_splits ? p.partial_out[s * stride + item * p.dv + first_d] : 0.0f;
   __syncthreads();
   const float total = shared_total;
   const int count = shared_count;
-  const int64_t stride = static_cast<int64_t>(p.tokens) * p.heads * p.dv;
   for (int d = threadIdx.x; d < p.dv; d += blockDim.x) {
     const float* part = p.partial_out + item * p.dv + d;
     float sum = 0.0f;
+    const bool is_first = d == static_cast<int>(threadIdx.x);
+    if (is_first) {
+#pragma unroll
+      for (int s = 0; s < kEarlyParts; ++s) sum += s < count && weights[s] > 0.0f ? weights[s] * early[s] : 0.0f;
+    }
 #pragma unroll 8
-    for (int s = 0; s < count; ++s) {
+    for (int s = is_first ? kEarlyParts : 0; s < count; ++s) {
       const float value = part[s * stride];
       sum += weights[s] > 0.0f ? weights[s] * value : 0.0f;  // a part without keys has written nothing
     }

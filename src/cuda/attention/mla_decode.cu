@@ -113,6 +113,16 @@ __global__ __launch_bounds__(kThreads, 1) void MlaDecodeKernel(AttentionParams p
 #pragma unroll
   for (int i = 0; i < 2; ++i) score_address[i] = SharedAddress(k_shared + Place(key_part * kScoreTiles * 8 + lane % 8, i * 4 + lane / 8));
 
+  // With one row tile the queries' fragments stay in registers: every warp needs all of them.
+  constexpr bool kHoldQueries = kRowTiles == 1;
+  uint32_t held[kHoldQueries ? kDim / 16 : 1][4];
+  if constexpr (kHoldQueries) {
+    CopyAsyncWait<1>();
+    __syncthreads();
+#pragma unroll
+    for (int k = 0; k < kDim / 16; ++k) LoadMatrix4(held[k], q_address[k % 4] + k / 4 * 128);
+  }
+
   const float scale = p.scale * kLog2E;
   float out[kRowTiles][kColumns / 8][4] = {};
   float top[2] = {-CUDART_INF_F, -CUDART_INF_F}, total[2] = {0.0f, 0.0f};  // of rows g and g + 8 of the warp's row tile
@@ -129,8 +139,16 @@ __global__ __launch_bounds__(kThreads, 1) void MlaDecodeKernel(AttentionParams p
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
         uint32_t a[2][4];
-        LoadMatrix4(a[0], q_address[half * 2] + k * 128);
-        LoadMatrix4(a[1], q_address[half * 2 + 1] + k * 128);
+        if constexpr (kHoldQueries) {
+#pragma unroll
+          for (int i = 0; i < 4; ++i) {
+            a[0][i] = held[k * 4 + half * 2][i];
+            a[1][i] = held[k * 4 + half * 2 + 1][i];
+          }
+        } else {
+          LoadMatrix4(a[0], q_address[half * 2] + k * 128);
+          LoadMatrix4(a[1], q_address[half * 2 + 1] + k * 128);
+        }
 #pragma unroll
         for (int i = 0; i < kScoreTiles; ++i) {
           uint32_t b[4];

@@ -5,13 +5,13 @@
 namespace fathom::cuda {
 namespace {
 
-// A grid of at most this many blocks starts at once: its weights are fetched into L2 while the kernel before it still runs.
-constexpr unsigned kMostPrefetchedBlocks = 1024;
+// A grid of at most this many blocks starts at once on a Hopper: its weights are fetched into L2 while the kernel before it still runs.
+constexpr unsigned kMostPrefetchedBlocks = 264;
 
 // The beginning of this warp's slice of each of the block's rows, as RowProducts will read it.
 template <typename T>
 __device__ __forceinline__ void PrefetchSlice(const T* w, int n0, int n, int k) {
-  constexpr int kLine = 128 / sizeof(T), kMostLines = 16;
+  constexpr int kLine = 128 / sizeof(T), kMostLines = 8;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const int slice = ((k + 31) / 32 + kRowProductWarps - 1) / kRowProductWarps * 32;
   const int begin = warp * slice, lines = min(kMostLines, (min(k, begin + slice) - begin + kLine - 1) / kLine);

@@ -8,7 +8,7 @@
 
 namespace fathom::cuda {
 
-inline constexpr int kRowProductWarps = 8;
+inline constexpr int kRowProductWarps = 16;
 inline constexpr int kRowProductTile = 16;  // rows of the weight a block
 
 // Eight 16-bit values from address k0 of a row of k; zeros past the end. Rows are 16-byte aligned where kAligned.
@@ -31,7 +31,7 @@ __device__ __forceinline__ uint4 LoadEight(const T* row, int k0, int k, bool val
 template <typename T, int kColumnTiles, bool kAligned>
 __device__ __forceinline__ void RowProducts(const T* __restrict__ x, int64_t x_stride, int num_x, const T* __restrict__ w, int n0, int n, int k,
                                             float (*partial)[8 * kColumnTiles][kRowProductTile + 1]) {
-  constexpr int kUnroll = kColumnTiles == 1 ? 8 : 4;
+  constexpr int kUnroll = 4;  // 128 bytes of weights in flight a lane
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
   const int slice = ((k + 31) / 32 + kRowProductWarps - 1) / kRowProductWarps * 32;
   const int begin = warp * slice, end = min(k, begin + slice);
@@ -40,25 +40,20 @@ __device__ __forceinline__ void RowProducts(const T* __restrict__ x, int64_t x_s
   const T* w_high = w_low + static_cast<int64_t>(8) * k;
   float sums[kColumnTiles][4] = {};
   for (int k0 = begin + t * 8; k0 < end + t * 8; k0 += 32 * kUnroll) {
-    uint4 low[kUnroll], high[kUnroll], rows[kUnroll][kColumnTiles];
+    uint4 low[kUnroll], high[kUnroll];
 #pragma unroll
     for (int i = 0; i < kUnroll; ++i) {
       low[i] = LoadEight<kAligned, true>(w_low, k0 + i * 32, end, low_valid);
       high[i] = LoadEight<kAligned, true>(w_high, k0 + i * 32, end, high_valid);
-    }
-#pragma unroll
-    for (int i = 0; i < kUnroll; ++i) {
-#pragma unroll
-      for (int c = 0; c < kColumnTiles; ++c)
-        rows[i][c] = LoadEight<kAligned, false>(x + static_cast<int64_t>(c * 8 + g) * x_stride, k0 + i * 32, end, c * 8 + g < num_x);
     }
     // The eight k values of a lane are taken as two products of sixteen: the same permutation of k on both sides.
 #pragma unroll
     for (int i = 0; i < kUnroll; ++i) {
 #pragma unroll
       for (int c = 0; c < kColumnTiles; ++c) {
-        Mma<T>(sums[c], low[i].x, high[i].x, low[i].y, high[i].y, rows[i][c].x, rows[i][c].y);
-        Mma<T>(sums[c], low[i].z, high[i].z, low[i].w, high[i].w, rows[i][c].z, rows[i][c].w);
+        const uint4 rows = LoadEight<kAligned, false>(x + static_cast<int64_t>(c * 8 + g) * x_stride, k0 + i * 32, end, c * 8 + g < num_x);
+        Mma<T>(sums[c], low[i].x, high[i].x, low[i].y, high[i].y, rows.x, rows.y);
+        Mma<T>(sums[c], low[i].z, high[i].z, low[i].w, high[i].w, rows.z, rows.w);
       }
     }
   }
@@ -84,25 +79,50 @@ __device__ __forceinline__ void RowProducts(const T* __restrict__ x, int64_t x_s
 // is on every thread of the block afterwards.
 inline constexpr int kPlainThreads = 128;
 
+template <int kBytes>
+__device__ __forceinline__ bool IsAligned(const void* pointer) {
+  return reinterpret_cast<uintptr_t>(pointer) % kBytes == 0;
+}
+
+__device__ __forceinline__ void LoadFour(const float* address, float (&out)[4]) {
+  const float4 values = __ldg(reinterpret_cast<const float4*>(address));
+  out[0] = values.x, out[1] = values.y, out[2] = values.z, out[3] = values.w;
+}
+__device__ __forceinline__ void LoadFour(const __nv_bfloat16* address, float (&out)[4]) {
+  const uint2 values = __ldg(reinterpret_cast<const uint2*>(address));  // a bfloat16 is the upper half of a float
+  out[0] = __uint_as_float(values.x << 16), out[1] = __uint_as_float(values.x & 0xffff0000u);
+  out[2] = __uint_as_float(values.y << 16), out[3] = __uint_as_float(values.y & 0xffff0000u);
+}
+
 template <typename X, typename W, int kRows>
 __device__ __forceinline__ void PlainRowProducts(const X* __restrict__ x, int64_t x_stride, int num_x, const W* __restrict__ w_row, int k,
                                                  float (&sums)[kRows], float* scratch) {
 #pragma unroll
   for (int m = 0; m < kRows; ++m) sums[m] = 0.0f;
-  for (int k0 = threadIdx.x * 4; k0 < k; k0 += kPlainThreads * 4) {
-    float weights[4];
+  const bool vectors = k % 4 == 0 && x_stride % 4 == 0 && IsAligned<4 * sizeof(X)>(x) && IsAligned<4 * sizeof(W)>(w_row);
+  const auto add = [&](auto load) {
+#pragma unroll 4
+    for (int k0 = threadIdx.x * 4; k0 < k; k0 += kPlainThreads * 4) {
+      float weights[4];
+      load(w_row, k0, weights);
 #pragma unroll
-    for (int i = 0; i < 4; ++i) weights[i] = k0 + i < k ? ToFloat(w_row[k0 + i]) : 0.0f;
+      for (int m = 0; m < kRows; ++m) {
+        if (m < num_x) {
+          float values[4];
+          load(x + m * x_stride, k0, values);
 #pragma unroll
-    for (int m = 0; m < kRows; ++m) {
-      if (m < num_x) {
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-          const float value = k0 + i < k ? ToFloat(x[m * x_stride + k0 + i]) : 0.0f;
-          sums[m] = fmaf(value, weights[i], sums[m]);
+          for (int i = 0; i < 4; ++i) sums[m] = fmaf(values[i], weights[i], sums[m]);
         }
       }
     }
+  };
+  if (vectors) {
+    add([](const auto* row, int k0, float(&out)[4]) { LoadFour(row + k0, out); });
+  } else {
+    add([k](const auto* row, int k0, float(&out)[4]) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) out[i] = k0 + i < k ? ToFloat(row[k0 + i]) : 0.0f;
+    });
   }
   for (int m = 0; m < kRows; ++m) {
     if (m < num_x) sums[m] = BlockSum(sums[m], scratch);

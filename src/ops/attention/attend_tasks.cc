@@ -2,12 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
-#include <memory>
 
 #include "ops/cpu/dtype.h"
 #include "ops/cpu/kernel_table.h"
 #include "ops/cpu/parallel_rows.h"
+#include "ops/cpu/scratch.h"
 
 namespace fathom::ops {
 namespace {
@@ -30,25 +29,11 @@ int64_t PartKeys(int64_t num_keys) {
 
 // Memory of one thread, kept between calls.
 struct Scratch {
-  struct Free {
-    void operator()(char* p) const { std::free(p); }
-  };
-  std::unique_ptr<char, Free> memory;
-  int64_t size = 0;
+  ScratchMemory memory;
   std::vector<const void*> q_rows, q2_rows;
   std::vector<int32_t> row_begin, row_end, keys;
   std::vector<void*> out_rows;
   std::vector<float> out, max, sum;
-
-  char* Reserve(int64_t bytes) {
-    constexpr int64_t kAlignment = 64;
-    if (bytes > size) {
-      size = (bytes + kAlignment - 1) / kAlignment * kAlignment;
-      memory.reset(static_cast<char*>(std::aligned_alloc(kAlignment, size)));
-      FATHOM_CHECK(memory != nullptr, "no memory for {} bytes of attention scratch", size);
-    }
-    return memory.get();
-  }
 };
 
 class Runner {
@@ -152,7 +137,7 @@ class Runner {
     args.row_end = scratch.row_end.data();
     args.key_begin = std::max(begin, task.part * task.part_keys);
     args.key_end = std::min(end, (task.part + 1) * task.part_keys);
-    args.scratch = scratch.Reserve(AttendScratchBytes(rows, p_.d1 + p_.d2, p_.dv));
+    args.scratch = scratch.memory.Reserve(AttendScratchBytes(rows, p_.d1 + p_.d2, p_.dv));
     if (task.num_parts > 1) {
       const int64_t part_row = part_rows_[task_idx] + key_head_idx * rows;
       args.out = parts_out_.data() + part_row * width;

@@ -33,8 +33,8 @@ void CheckPages(const char* op, const Tensor& page_table, const Tensor& cu_q, co
   CheckIndex(op, "page_table", page_table, 2);
   CheckIndex(op, "cu_q", cu_q, 1);
   CheckIndex(op, "kv_lens", kv_lens, 1);
-  FATHOM_CHECK(cu_q.size(0) == kv_lens.size(0) + 1 && page_table.size(0) == kv_lens.size(0), "{}: {} sequences, but cu_q has {} values and page_table {} rows",
-               op, kv_lens.size(0), cu_q.size(0), page_table.size(0));
+  FATHOM_CHECK(cu_q.size(0) == kv_lens.size(0) + 1 && page_table.size(0) == kv_lens.size(0),
+               "{}: {} sequences, but cu_q has {} values and page_table {} rows", op, kv_lens.size(0), cu_q.size(0), page_table.size(0));
 }
 
 Tensor LastDimContiguous(const Tensor& x) { return x.stride(-1) == 1 ? x : x.contiguous(); }

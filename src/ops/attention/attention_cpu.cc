@@ -27,7 +27,8 @@ void Packed(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& cu_
   SetTopk(topk_idx, &problem);
   const int32_t *cq = cu_q.const_data_ptr<int32_t>(), *ck = cu_k.const_data_ptr<int32_t>();
   for (int64_t b = 0; b + 1 < cu_q.size(0); ++b) {
-    FATHOM_CHECK(cq[b] <= cq[b + 1] && cq[b + 1] <= q.size(0) && ck[b] <= ck[b + 1] && ck[b + 1] <= k.size(0) && cq[b + 1] - cq[b] <= ck[b + 1] - ck[b],
+    FATHOM_CHECK(cq[b] <= cq[b + 1] && cq[b + 1] <= q.size(0) && ck[b] <= ck[b + 1] && ck[b + 1] <= k.size(0) &&
+                     cq[b + 1] - cq[b] <= ck[b + 1] - ck[b],
                  "packed_attention: sequence {} has queries {} .. {} of {} and keys {} .. {} of {}", b, cq[b], cq[b + 1], q.size(0), ck[b], ck[b + 1],
                  k.size(0));
     problem.sequences.push_back({.k = {.base = Bytes(k) + ck[b] * StrideBytes(k, 0), .stride = StrideBytes(k, 0)},

@@ -1,6 +1,7 @@
 // Every kernel at the instruction set that the including level_*.cc is compiled for, and the table of them.
 #pragma once
 
+#include "ops/attention/attend_backward_kernel.h"
 #include "ops/attention/attend_kernel.h"
 #include "ops/cpu/kernel_table.h"
 #include "ops/cpu/simd.h"
@@ -26,6 +27,8 @@ constexpr KernelTable MakeTable() {
       .swiglu = {SwigluKernel<float>, SwigluKernel<Bf16>, SwigluKernel<F16>},
       .attend = {AttendKernel<float>, AttendKernel<Bf16>, AttendKernel<F16>},
       .finish = {FinishKernel<float>, FinishKernel<Bf16>, FinishKernel<F16>},
+      .attend_backward = {AttendBackwardKernel<float>, AttendBackwardKernel<Bf16>, AttendBackwardKernel<F16>},
+      .dot_in_order = {DotInOrder<float>, DotInOrder<Bf16>, DotInOrder<F16>},
   };
 }
 

@@ -75,6 +75,21 @@ struct FinishArgs {
   float* sum;  // [num_rows] sum, for the logsumexp
 };
 
+// The backward of one block of query rows and one block of at most kAttendBlockKeys keys; the sums are added to.
+struct AttendBackwardArgs {
+  const void *const *q_rows, *const *dout_rows;  // [num_rows]
+  const void *const *k_rows, *const *v_rows;     // [num_keys]
+  int64_t num_rows, num_keys, first_key, dk, dv;
+  const int32_t *row_begin, *row_end;  // visible to each row, counted as first_key is
+  const float *lse, *delta;            // [num_rows]; delta = dout . out
+  float scale;
+  float *dq_sum, *dk_sum, *dv_sum;     // rows PaddedWidth apart
+  char* scratch;                       // AttendBackwardScratchBytes, aligned to 64
+};
+__attribute__((always_inline)) constexpr int64_t AttendBackwardScratchBytes(int64_t num_rows, int64_t dk, int64_t dv) {
+  return 4 * ((2 * kAttendBlockKeys + num_rows) * (PaddedWidth(dk) + PaddedWidth(dv)) + 3 * num_rows * kAttendBlockKeys) + 64;
+}
+
 struct KernelTable {
   // By w's dtype; x and y float32.
   void (*linear_rows_f32[kNumKernelDtypes])(const LinearRowsArgs&, int64_t n_begin, int64_t n_end);
@@ -87,6 +102,9 @@ struct KernelTable {
   void (*swiglu[kNumKernelDtypes])(const SwigluArgs&, int64_t begin, int64_t end);
   void (*attend[kNumKernelDtypes])(const AttendArgs&);
   void (*finish[kNumKernelDtypes])(const FinishArgs&);
+  void (*attend_backward[kNumKernelDtypes])(const AttendBackwardArgs&);
+  // sum_d a[d] b[d], added one by one as attention's products are: with a single key dout . v and dout . out are then the same number.
+  float (*dot_in_order[kNumKernelDtypes])(const void* a, const void* b, int64_t n);
 };
 
 const KernelTable& Kernels();

@@ -6,7 +6,8 @@
 namespace fathom::ops {
 
 Tensor linear_rows(const Tensor& x_MK, const Tensor& w_NK, const std::optional<Tensor>& bias_N) {
-  FATHOM_CHECK(x_MK.dim() == 2 && w_NK.dim() == 2 && x_MK.size(1) == w_NK.size(1), "linear_rows: x [M, K] and w [N, K] must agree in K, got {} and {}",
+  FATHOM_CHECK(x_MK.dim() == 2 && w_NK.dim() == 2 && x_MK.size(1) == w_NK.size(1),
+               "linear_rows: x [M, K] and w [N, K] must agree in K, got {} and {}",
                x_MK.dim() ? x_MK.size(-1) : 0, w_NK.dim() ? w_NK.size(-1) : 0);
   FATHOM_CHECK(x_MK.size(0) <= kMaxLinearRows, "linear_rows: at most {} rows, got {}", kMaxLinearRows, x_MK.size(0));
   FATHOM_CHECK(x_MK.is_contiguous() && w_NK.is_contiguous(), "linear_rows: x and w must be contiguous");

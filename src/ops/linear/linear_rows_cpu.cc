@@ -21,7 +21,9 @@ Tensor LinearRowsCpu(const Tensor& x, const Tensor& w, const OptionalTensor& bia
   const KernelTable& kernels = Kernels();
   const KernelDtype x_dtype = KernelDtypeOf(x.scalar_type()), w_dtype = KernelDtypeOf(w.scalar_type());
   const bool dots = x_dtype == kKernelBf16 && kernels.linear_rows_bf16 != nullptr;
-  const auto kernel = dots ? kernels.linear_rows_bf16 : x_dtype == kKernelF32 ? kernels.linear_rows_f32[w_dtype] : kernels.linear_rows_rounded[w_dtype];
+  const auto kernel = dots                     ? kernels.linear_rows_bf16
+                      : x_dtype == kKernelF32 ? kernels.linear_rows_f32[w_dtype]
+                                              : kernels.linear_rows_rounded[w_dtype];
   const Tensor input = dots || x_dtype == kKernelF32 ? x : x.to(at::kFloat);
   const LinearRowsArgs args{.x = input.const_data_ptr(), .w = w.const_data_ptr(), .bias = bias ? bias->const_data_ptr() : nullptr,
                             .y = y.mutable_data_ptr(), .M = M, .N = N, .K = K};

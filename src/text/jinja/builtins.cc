@@ -41,12 +41,13 @@ std::vector<Value> Bind(const char* function, const CallArgs& args, std::initial
   }
   std::vector<Value> out(args.positional.begin(), args.positional.end());
   out.resize(names.size());
-  for (const auto& [name, value] : args.keyword) {
+  for (const auto& argument : args.keyword) {
+    const std::string& name = argument.first;  // not a binding: clang 14 cannot capture one
     const auto at = std::find_if(names.begin(), names.end(), [&](const char* n) { return name == n; });
     if (at == names.end()) FailType("{}() got an unexpected keyword argument {}", function, ReprText(name));
     Value& slot = out[static_cast<size_t>(at - names.begin())];
     if (!slot.IsMissing()) FailType("{}() got multiple values for argument {}", function, ReprText(name));
-    slot = value;
+    slot = argument.second;
   }
   for (size_t i = 0; i < required; ++i) {
     if (out[i].IsMissing()) FailType("{}() missing a required argument: {}", function, ReprText(*(names.begin() + static_cast<std::ptrdiff_t>(i))));
