@@ -30,7 +30,7 @@ done
 sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2>/dev/null)
 if [ -n "$sanitizer" ]; then
   run memcheck "$sanitizer" --tool memcheck --error-exitcode 9 "$build/test_ops" --gtest_brief=1 \
-    --gtest_filter='CudaGraph.Replays*:LinearRows.Matches*:RmsNorm.*:Rope.*:Swiglu.*:Route.*:FusedShapes.Mla*:FusedShapes.Paged*'
+    --gtest_filter='CudaGraph.Replays*:LinearRows.Matches*:RmsNorm.*:Rope.*:Swiglu.*:Route.*:RouteTokens.*:MixExperts.*:StoreLatents.*:FusedShapes.Mla*:FusedShapes.Paged*'
 else
   echo "skipped memcheck: compute-sanitizer is not installed"
 fi

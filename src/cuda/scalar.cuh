@@ -58,6 +58,14 @@ __device__ __forceinline__ uint4 LoadStreaming(const void* address) {
   return value;
 }
 
+// A hint to bring `bytes` (a multiple of 16, from a multiple of 16) into L2: harmless wherever the memory is readable, whoever writes it meanwhile.
+// One thread's call is one request. Before Hopper it does nothing.
+__device__ __forceinline__ void PrefetchToL2(const void* address, int bytes) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(address), "r"(bytes));
+#endif
+}
+
 __device__ __forceinline__ float WarpSum(float value) {
 #pragma unroll
   for (int offset = 16; offset > 0; offset /= 2) value += __shfl_xor_sync(0xffffffffu, value, offset);

@@ -17,8 +17,8 @@ namespace fathom {
 // One layer's MLA inputs for T packed tokens.
 struct MlaInputs {
   at::Tensor q_nope_THD, q_rope_THD;  // [T, H, nope], [T, H, rope] (rotated)
-  at::Tensor latent_TR;               // [T, kv_lora_rank], after kv_a_layernorm
-  at::Tensor k_rope_TD;               // [T, rope] (rotated)
+  at::Tensor latent_TR;               // [T, kv_lora_rank], after kv_a_layernorm; undefined where the layer wrote LatentRows itself
+  at::Tensor k_rope_TD;               // [T, rope] (rotated); undefined likewise
   const Linear* kv_b = nullptr;       // [H * (nope + v), kv_lora_rank]
   // V3.2's indexer (undefined without one): its queries, keys and head weights.
   at::Tensor index_q_THD, index_k_TD, index_weights_TH;
@@ -30,6 +30,12 @@ class AttentionBackend {
   virtual ~AttentionBackend() = default;
   // q [T, H, D], k and v [T, G, D] (rotated) -> [T, H, D].
   virtual at::Tensor Gqa(int64_t layer_idx, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, double scale) = 0;
+  // Where the layer may write its latents and rotated keys itself (ops/cache/store_latents.h) before it calls Mla. Undefined: it hands them over.
+  struct LatentRows {
+    at::Tensor cache_SW;  // [slots, kv_lora_rank + rope]
+    at::Tensor slots_T;   // int64, the row of each token
+  };
+  virtual LatentRows MlaRows(int64_t /*layer_idx*/) { return {}; }
   // -> [T, H, v_head_dim].
   virtual at::Tensor Mla(int64_t layer_idx, const MlaInputs& inputs) = 0;
 };

@@ -82,9 +82,16 @@ class PagedAttention final : public AttentionBackend {
         .to(q.scalar_type());
   }
 
+  // The absorbed form reads latents from the pages alone.
+  LatentRows MlaRows(int64_t layer_idx) override {
+    if (!is_absorbed_) return {};
+    const at::Tensor& pages = storage_.pages[static_cast<size_t>(layer_idx)];
+    return {pages.view({-1, pages.size(2)}), slots_T_};
+  }
+
   at::Tensor Mla(int64_t layer_idx, const MlaInputs& inputs) override {
     const at::NoGradGuard no_grad;
-    Store(storage_.pages[static_cast<size_t>(layer_idx)], inputs.latent_TR, inputs.k_rope_TD);
+    if (inputs.latent_TR.defined()) Store(storage_.pages[static_cast<size_t>(layer_idx)], inputs.latent_TR, inputs.k_rope_TD);
     const std::optional<at::Tensor> topk_idx = Choose(layer_idx, inputs);
     return is_absorbed_ ? Absorbed(layer_idx, inputs, topk_idx) : Expanded(layer_idx, inputs, topk_idx);
   }

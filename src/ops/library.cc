@@ -19,7 +19,10 @@ TORCH_LIBRARY(fathom, m) {
   m.def("route_replay(Tensor logits, Tensor topk_idx, int score_func, bool norm_topk_prob, float routed_scaling_factor) -> Tensor");
   m.def("route_backward(Tensor dweights, Tensor logits, Tensor topk_idx, int score_func, bool norm_topk_prob, "
         "float routed_scaling_factor) -> Tensor");
+  m.def("route_tokens(Tensor x, Tensor w, Tensor? bias, int top_k, int score_func, int n_group, int topk_group, bool group_top2, "
+        "bool norm_topk_prob, float routed_scaling_factor) -> (Tensor, Tensor)");
 
+  m.def("mix_experts(Tensor x, Tensor weights, Tensor topk_idx, Tensor gate_up, Tensor down, Tensor? shared_gate_up, Tensor? shared_down) -> Tensor");
   m.def("sort_by_expert(Tensor topk_idx, int num_experts) -> (Tensor, Tensor)");
   m.def("gather_tokens(Tensor x, Tensor order, int top_k) -> Tensor");
   m.def("gather_tokens_backward(Tensor dy, Tensor order, int top_k) -> Tensor");
@@ -40,4 +43,6 @@ TORCH_LIBRARY(fathom, m) {
         "float scale, Tensor? topk_idx) -> Tensor");
 
   m.def("store_rows(Tensor(a!) cache, Tensor slots, Tensor a, Tensor b) -> ()");
+  m.def("store_latents(Tensor(a!) cache, Tensor slots, Tensor kv_a, Tensor w, Tensor q_rope, Tensor cos, Tensor sin, float eps, "
+        "bool interleaved) -> Tensor");
 }

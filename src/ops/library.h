@@ -38,7 +38,13 @@ using RouteReplayOp = Op<"fathom::route_replay", Tensor(const Tensor&, const Ten
 // (dweights, logits, topk_idx, score_func, norm_topk_prob, routed_scaling_factor) -> dlogits
 using RouteBackwardOp = Op<"fathom::route_backward", Tensor(const Tensor&, const Tensor&, const Tensor&, int64_t, bool, double)>;
 
-// experts
+// (x, w, bias, then as route)
+using RouteTokensOp = Op<"fathom::route_tokens", std::tuple<Tensor, Tensor>(const Tensor&, const Tensor&, const OptionalTensor&, int64_t, int64_t,
+                                                                            int64_t, int64_t, bool, bool, double)>;
+
+// experts. mix_experts: (x, weights, topk_idx, gate_up, down, shared_gate_up, shared_down)
+using MixExpertsOp = Op<"fathom::mix_experts", Tensor(const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const OptionalTensor&,
+                                                      const OptionalTensor&)>;
 using SortByExpertOp = Op<"fathom::sort_by_expert", std::tuple<Tensor, Tensor>(const Tensor&, int64_t)>;
 using GatherTokensOp = Op<"fathom::gather_tokens", Tensor(const Tensor&, const Tensor&, int64_t)>;
 using GatherTokensBackwardOp = Op<"fathom::gather_tokens_backward", Tensor(const Tensor&, const Tensor&, int64_t)>;
@@ -67,7 +73,9 @@ using MlaPagedAttentionOp =
     Op<"fathom::mla_paged_attention", Tensor(const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
                                              double, const OptionalTensor&)>;
 
-// cache. Writes into its first argument.
+// cache. They write into their first argument. store_latents: (cache, slots, kv_a, w, q_rope, cos, sin, eps, interleaved)
 using StoreRowsOp = Op<"fathom::store_rows", void(const Tensor&, const Tensor&, const Tensor&, const Tensor&)>;
+using StoreLatentsOp = Op<"fathom::store_latents", Tensor(const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
+                                                          const Tensor&, double, bool)>;
 
 }  // namespace fathom::ops

@@ -23,6 +23,7 @@ at::Tensor LinearRows(const at::Tensor& x_MK, const at::Tensor& w_NK, const std:
   params.m = static_cast<int>(x.size(0));
   params.n = static_cast<int>(w.size(0));
   params.k = static_cast<int>(x.size(1));
+  params.early_blocks = 2 * NumProcessors();
   params.x_dtype = DtypeOf(x);
   params.w_dtype = DtypeOf(w);
   LaunchLinearRows(params, CurrentStream());

@@ -6,10 +6,14 @@ namespace fathom::cuda {
 namespace {
 
 template <typename T, int kColumnTiles, bool kAligned>
-__global__ __launch_bounds__(kRowProductWarps * 32, 2) void LinearRowsKernel(const T* x, const T* w, const T* bias, T* y, int m, int n, int k) {
+__global__ __launch_bounds__(kRowProductWarps * 32, 2) void LinearRowsKernel(const T* x, const T* w, const T* bias, T* y, int m, int n, int k,
+                                                                            int early_blocks) {
   __shared__ float partial[kRowProductWarps][8 * kColumnTiles][kRowProductTile + 1];
   const int n0 = blockIdx.x * kRowProductTile;
   LetNextStart();
+  // The weight does not depend on the kernel before: blocks that find a place while it runs send for theirs.
+  if (kAligned && blockIdx.x < early_blocks && threadIdx.x < kRowProductTile && n0 + threadIdx.x < n)
+    PrefetchToL2(w + static_cast<int64_t>(n0 + threadIdx.x) * k, k * static_cast<int>(sizeof(T)));
   WaitForPrevious();
   RowProducts<T, kColumnTiles, kAligned>(x, k, m, w, n0, n, k, partial);
   for (int i = threadIdx.x; i < m * kRowProductTile; i += blockDim.x) {
@@ -28,11 +32,11 @@ void LaunchTensorCores(const LinearRowsParams& p, cudaStream_t stream) {
   const auto* bias = static_cast<const T*>(p.bias);
   auto* y = static_cast<T*>(p.y);
   if (p.k % 8 != 0 || !IsAligned16(x) || !IsAligned16(w)) {
-    LaunchKernel(LinearRowsKernel<T, 2, false>, grid, block, 0, stream, x, w, bias, y, p.m, p.n, p.k);
+    LaunchKernel(LinearRowsKernel<T, 2, false>, grid, block, 0, stream, x, w, bias, y, p.m, p.n, p.k, 0);
   } else if (p.m <= 8) {
-    LaunchKernel(LinearRowsKernel<T, 1, true>, grid, block, 0, stream, x, w, bias, y, p.m, p.n, p.k);
+    LaunchKernel(LinearRowsKernel<T, 1, true>, grid, block, 0, stream, x, w, bias, y, p.m, p.n, p.k, p.early_blocks);
   } else {
-    LaunchKernel(LinearRowsKernel<T, 2, true>, grid, block, 0, stream, x, w, bias, y, p.m, p.n, p.k);
+    LaunchKernel(LinearRowsKernel<T, 2, true>, grid, block, 0, stream, x, w, bias, y, p.m, p.n, p.k, p.early_blocks);
   }
 }
 

@@ -11,6 +11,7 @@ struct LinearRowsParams {
   const void* bias = nullptr;
   void* y = nullptr;
   int m = 0, n = 0, k = 0;
+  int early_blocks = 0;  // the first blocks of the grid, that many, may ask for their weights before the kernel before has ended
   Dtype x_dtype = Dtype::kF32, w_dtype = Dtype::kF32;
 };
 void LaunchLinearRows(const LinearRowsParams& params, cudaStream_t stream);

@@ -26,19 +26,14 @@ __device__ __forceinline__ uint4 LoadEight(const T* row, int k0, int k, bool val
   }
 }
 
-// Rows [0, num_x) of x (num_x <= 8 * kColumnTiles) times rows n0 .. n0 + 15 of w. After the call partial[0][column][row] holds the sums, and
-// all threads of the block have passed a barrier.
+// sums += rows [0, num_x) of x (num_x <= 8 * kColumnTiles) times one pair of rows of w a lane (lane / 4): rows of k values, read by this warp in its slice.
 template <typename T, int kColumnTiles, bool kAligned>
-__device__ __forceinline__ void RowProducts(const T* __restrict__ x, int64_t x_stride, int num_x, const T* __restrict__ w, int n0, int n, int k,
-                                            float (*partial)[8 * kColumnTiles][kRowProductTile + 1]) {
+__device__ __forceinline__ void AddRowPairProducts(const T* __restrict__ x, int64_t x_stride, int num_x, const T* __restrict__ w_low, bool low_valid,
+                                                   const T* __restrict__ w_high, bool high_valid, int k, float (&sums)[kColumnTiles][4]) {
   constexpr int kUnroll = kColumnTiles == 1 ? 8 : 4;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
   const int slice = ((k + 31) / 32 + kRowProductWarps - 1) / kRowProductWarps * 32;
   const int begin = warp * slice, end = min(k, begin + slice);
-  const bool low_valid = n0 + g < n, high_valid = n0 + g + 8 < n;
-  const T* w_low = w + static_cast<int64_t>(n0 + g) * k;
-  const T* w_high = w_low + static_cast<int64_t>(8) * k;
-  float sums[kColumnTiles][4] = {};
   for (int k0 = begin + t * 8; k0 < end + t * 8; k0 += 32 * kUnroll) {
     uint4 low[kUnroll], high[kUnroll], rows[kUnroll][kColumnTiles];
 #pragma unroll
@@ -62,6 +57,12 @@ __device__ __forceinline__ void RowProducts(const T* __restrict__ x, int64_t x_s
       }
     }
   }
+}
+
+// Adds the warps' sums in order: after the call partial[0][column][row] holds them, and all threads of the block have passed a barrier.
+template <int kColumnTiles>
+__device__ __forceinline__ void AddSlices(const float (&sums)[kColumnTiles][4], float (*partial)[8 * kColumnTiles][kRowProductTile + 1]) {
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
 #pragma unroll
   for (int c = 0; c < kColumnTiles; ++c) {
     partial[warp][c * 8 + 2 * t][g] = sums[c][0];
@@ -78,6 +79,17 @@ __device__ __forceinline__ void RowProducts(const T* __restrict__ x, int64_t x_s
     partial[0][column][row] = sum;
   }
   __syncthreads();
+}
+
+// Rows [0, num_x) of x times rows n0 .. n0 + 15 of w [n, k], left in partial[0] as AddSlices says.
+template <typename T, int kColumnTiles, bool kAligned>
+__device__ __forceinline__ void RowProducts(const T* __restrict__ x, int64_t x_stride, int num_x, const T* __restrict__ w, int n0, int n, int k,
+                                            float (*partial)[8 * kColumnTiles][kRowProductTile + 1]) {
+  const int g = threadIdx.x % 32 / 4;
+  const T* w_low = w + static_cast<int64_t>(n0 + g) * k;
+  float sums[kColumnTiles][4] = {};
+  AddRowPairProducts<T, kColumnTiles, kAligned>(x, x_stride, num_x, w_low, n0 + g < n, w_low + static_cast<int64_t>(8) * k, n0 + g + 8 < n, k, sums);
+  AddSlices<kColumnTiles>(sums, partial);
 }
 
 // The same on the plain arithmetic units, for float32: one row of w by a block of kPlainThreads threads, kRows rows of x. The sum of row m

@@ -1,3 +1,4 @@
+#include <cooperative_groups.h>
 #include <math_constants.h>
 
 #include "cuda/launch.cuh"
@@ -65,16 +66,11 @@ __device__ void LimitGroups(const RouteParams& p, float* choices, float* group_s
   __syncwarp();
 }
 
-__global__ void RouteKernel(RouteParams p) {
-  extern __shared__ float shared[];
-  LetNextStart();
-  WaitForPrevious();
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  const int64_t token = static_cast<int64_t>(blockIdx.x) * kWarps + warp;
-  if (token >= p.tokens) return;
-  float* scores = shared + warp * (2 * p.experts + p.n_group);
+// One token by a warp. scores has room for 2 * experts + n_group values.
+__device__ void RouteToken(const RouteParams& p, int64_t token, const float* logits, float* scores) {
+  const int lane = threadIdx.x % 32;
   float* choices = scores + p.experts;
-  Scores(p.logits + token * p.experts, p.experts, p.score_func, scores);
+  Scores(logits, p.experts, p.score_func, scores);
   float* weights = p.weights + token * p.top_k;
   int32_t* chosen = p.topk_idx + token * p.top_k;
   float sum = 0.0f;  // in order of k, on every lane
@@ -105,6 +101,71 @@ __global__ void RouteKernel(RouteParams p) {
   const float scale = p.norm_topk_prob ? p.scaling / (sum + 1e-20f) : p.scaling;
   __syncwarp();
   for (int k = lane; k < p.top_k; k += 32) weights[k] = scores[chosen[k]] * scale;
+}
+
+__global__ void RouteKernel(RouteParams p) {
+  extern __shared__ float shared[];
+  LetNextStart();
+  WaitForPrevious();
+  const int warp = threadIdx.x / 32;
+  const int64_t token = static_cast<int64_t>(blockIdx.x) * kWarps + warp;
+  if (token < p.tokens) RouteToken(p, token, p.logits + token * p.experts, shared + warp * (2 * p.experts + p.n_group));
+}
+
+constexpr int kRouteBlocks = 8, kRouteThreads = 256;  // of a token: one cluster
+
+// Eight values as floats.
+template <typename T>
+__device__ __forceinline__ void LoadEightFloats(const T* address, float (&out)[8]) {
+#pragma unroll
+  for (int first = 0; first < 8; first += Vec<T>::kSize) {
+    const Vec<T> vec = LoadVec(address + first);
+#pragma unroll
+    for (int i = 0; i < Vec<T>::kSize; ++i) out[first + i] = ToFloat(vec.values[i]);
+  }
+}
+
+// A cluster makes the logits of one token, each block its part of the experts, a warp an expert at a time; its first block then routes.
+template <typename T, typename W>
+__global__ __launch_bounds__(kRouteThreads) void RouteTokensKernel(RouteParams p, const T* x, const W* w, int d) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  extern __shared__ float shared[];  // in the first block: logits, then RouteToken's
+  const cooperative_groups::cluster_group cluster = cooperative_groups::this_cluster();
+  LetNextStart();
+  const int rank = static_cast<int>(cluster.block_rank()), warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const int64_t token = blockIdx.x / kRouteBlocks;
+  if (lane == 0) {
+    for (int e = rank * (kRouteThreads / 32) + warp; e < p.experts; e += kRouteBlocks * (kRouteThreads / 32))
+      PrefetchToL2(w + static_cast<int64_t>(e) * d, d * static_cast<int>(sizeof(W)));
+  }
+  WaitForPrevious();
+  float* logits = cluster.map_shared_rank(shared, 0);
+  cluster.sync();  // the first block has begun: its memory may be written
+  const T* x_row = x + token * d;
+  for (int e = rank * (kRouteThreads / 32) + warp; e < p.experts; e += kRouteBlocks * (kRouteThreads / 32)) {
+    const W* w_row = w + static_cast<int64_t>(e) * d;
+    float sum = 0.0f;
+#pragma unroll 8
+    for (int at = lane * 8; at < d; at += 256) {
+      float a[8], b[8];
+      LoadEightFloats(x_row + at, a);
+      LoadEightFloats(w_row + at, b);
+#pragma unroll
+      for (int i = 0; i < 8; ++i) sum = fmaf(a[i], b[i], sum);
+    }
+    sum = WarpSum(sum);
+    if (lane == 0) logits[e] = sum;
+  }
+  cluster.sync();
+  if (rank == 0 && warp == 0) RouteToken(p, token, shared, shared + p.experts);
+#endif
+}
+
+template <typename T, typename W>
+void LaunchClusters(const RouteParams& p, const void* x, const void* w, int d, cudaStream_t stream) {
+  const size_t shared = (3 * p.experts + p.n_group) * sizeof(float);
+  LaunchClusterKernel(RouteTokensKernel<T, W>, static_cast<unsigned>(p.tokens) * kRouteBlocks, kRouteThreads, kRouteBlocks, shared, stream, p,
+                      static_cast<const T*>(x), static_cast<const W*>(w), d);
 }
 
 __global__ void RouteBackwardKernel(RouteBackwardParams p) {
@@ -147,6 +208,13 @@ void LaunchRoute(const RouteParams& p, cudaStream_t stream) {
   const size_t shared = kWarps * (2 * p.experts + p.n_group) * sizeof(float);
   if (shared > 48 * 1024) cudaFuncSetAttribute(RouteKernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared));
   LaunchKernel(RouteKernel, static_cast<unsigned>((p.tokens + kWarps - 1) / kWarps), kWarps * 32, shared, stream, p);
+}
+
+void LaunchRouteTokens(const RouteParams& p, const void* x, Dtype x_dtype, const void* w, Dtype w_dtype, int d, cudaStream_t stream) {
+  DispatchDtype(x_dtype, [&](auto type) {
+    using T = typename decltype(type)::type;
+    w_dtype == Dtype::kF32 ? LaunchClusters<T, float>(p, x, w, d, stream) : LaunchClusters<T, __nv_bfloat16>(p, x, w, d, stream);
+  });
 }
 
 void LaunchRouteBackward(const RouteBackwardParams& p, cudaStream_t stream) {

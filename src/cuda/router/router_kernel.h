@@ -19,6 +19,11 @@ struct RouteParams {
 };
 void LaunchRoute(const RouteParams& params, cudaStream_t stream);
 
+// ops/router/router.h's route_tokens: the logits are made here from x [tokens, d] and w [experts, d] (float32 or bfloat16); params.logits is not
+// read. Hopper; d a multiple of 8, both 16-byte aligned; up to kMostRoutedExperts experts.
+inline constexpr int kMostRoutedExperts = 1024;
+void LaunchRouteTokens(const RouteParams& params, const void* x, Dtype x_dtype, const void* w, Dtype w_dtype, int d, cudaStream_t stream);
+
 // The gradient of weights in logits: dlogits [tokens, experts].
 struct RouteBackwardParams {
   const float* dweights = nullptr;

@@ -1,6 +1,9 @@
 // Legend: T packed tokens, D hidden_size, H heads, Q q_lora_rank, R kv_lora_rank.
 #include "model/layers/mla.h"
 
+#include <ATen/core/grad_mode.h>
+
+#include "ops/cache/store_latents.h"
 #include "ops/norm/norm.h"
 #include "ops/rope/rope.h"
 
@@ -36,9 +39,15 @@ at::Tensor MlaAttention::operator()(const at::Tensor& x_TD, const LayerStep& ste
   const at::Tensor q = q_(Q > 0 ? q_latent_TQ : x_TD).view({T, H, nope + rope});
   MlaInputs inputs;
   inputs.q_nope_THD = q.narrow(2, 0, nope);
-  inputs.q_rope_THD = ops::rope(q.narrow(2, nope, rope), step.cos_TD, step.sin_TD, config_.rope_interleave);
-  inputs.latent_TR = ops::rms_norm(a.narrow(1, Q, R), kv_a_norm_, kLatentNormEps);
-  inputs.k_rope_TD = ops::rope(a.narrow(1, Q + R, rope).unsqueeze(1), step.cos_TD, step.sin_TD, config_.rope_interleave).squeeze(1);
+  const AttentionBackend::LatentRows rows = at::GradMode::is_enabled() ? AttentionBackend::LatentRows{} : step.context.attention->MlaRows(layer_idx_);
+  if (rows.cache_SW.defined() && rows.cache_SW.scalar_type() == a.scalar_type()) {
+    inputs.q_rope_THD = ops::store_latents(rows.cache_SW, rows.slots_T, a.narrow(1, Q, R + rope), kv_a_norm_, q.narrow(2, nope, rope), step.cos_TD,
+                                           step.sin_TD, kLatentNormEps, config_.rope_interleave);
+  } else {
+    inputs.q_rope_THD = ops::rope(q.narrow(2, nope, rope), step.cos_TD, step.sin_TD, config_.rope_interleave);
+    inputs.latent_TR = ops::rms_norm(a.narrow(1, Q, R), kv_a_norm_, kLatentNormEps);
+    inputs.k_rope_TD = ops::rope(a.narrow(1, Q + R, rope).unsqueeze(1), step.cos_TD, step.sin_TD, config_.rope_interleave).squeeze(1);
+  }
   inputs.kv_b = &kv_b_;
   inputs.scale = config_.attention_scale();
   if (indexer_) indexer_->Fill(x_TD, q_latent_TQ, step, inputs);

@@ -14,6 +14,9 @@ class Mlp final : public FeedForward {
   at::Tensor operator()(const at::Tensor& x_TD) const;
   at::Tensor operator()(const at::Tensor& x_TD, const LayerStep&) const override { return (*this)(x_TD); }
 
+  const Linear& gate_up() const { return gate_up_; }
+  const Linear& down() const { return down_; }
+
  private:
   Linear gate_up_, down_;  // gate and up are rows of one leaf
 };

@@ -1,6 +1,7 @@
 // Legend: T packed tokens, D hidden_size, E routed experts, K chosen experts, M = T * K rows sorted by expert.
 #include "model/layers/moe.h"
 
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/add.h>
 
 #include <optional>
@@ -8,6 +9,8 @@
 
 #include "base/error.h"
 #include "model/token_dispatcher.h"
+#include "ops/experts/mix_experts.h"
+#include "ops/linear/linear_rows.h"
 #include "ops/swiglu/swiglu.h"
 
 namespace fathom {
@@ -48,21 +51,45 @@ at::Tensor Moe::Logits(const at::Tensor& x_TD, const ForwardContext& context) co
   return logits_TE.div(log_temperature_.exp().mul(context.router_temperature));
 }
 
+std::tuple<at::Tensor, at::Tensor> Moe::Route(const at::Tensor& x_TD, const ForwardContext& context) const {
+  const std::optional<at::Tensor> bias_E = bias_.defined() ? std::optional<at::Tensor>(bias_) : std::nullopt;
+  if (!at::GradMode::is_enabled() && x_TD.size(0) <= ops::kMaxLinearRows && !log_temperature_.defined()) {
+    const at::Tensor w_ED = router_.weight()->trainable();
+    if (w_ED.defined() && (w_ED.scalar_type() == at::kFloat || w_ED.scalar_type() == at::kBFloat16)) return ops::route_tokens(x_TD, w_ED, bias_E, params_);
+  }
+  return ops::route(Logits(x_TD, context), bias_E, params_);
+}
+
+std::optional<at::Tensor> Moe::Mixed(const at::Tensor& x_TD, const at::Tensor& weights_TK, const at::Tensor& topk_idx_TK) const {
+  if (at::GradMode::is_enabled() || x_TD.size(0) > ops::kMaxMixedTokens) return std::nullopt;
+  const at::Tensor gate_up = gate_up_.weight()->trainable(), down = down_.weight()->trainable();
+  const at::Tensor shared_gate_up = shared_ ? shared_->gate_up().weight()->trainable() : gate_up;
+  const at::Tensor shared_down = shared_ ? shared_->down().weight()->trainable() : down;
+  for (const at::Tensor& w : {gate_up, down, shared_gate_up, shared_down}) {
+    if (!w.defined() || w.scalar_type() != x_TD.scalar_type()) return std::nullopt;
+  }
+  if (!shared_) return ops::mix_experts(x_TD, weights_TK, topk_idx_TK, gate_up, down, std::nullopt, std::nullopt);
+  if (shared_->gate_up().bias() || shared_->down().bias()) return std::nullopt;
+  return ops::mix_experts(x_TD, weights_TK, topk_idx_TK, gate_up, down, shared_gate_up, shared_down);
+}
+
 at::Tensor Moe::operator()(const at::Tensor& x_TD, const LayerStep& step) const {
-  const at::Tensor logits_TE = Logits(x_TD, step.context);
   RoutingTrace* trace = step.context.routing;
   at::Tensor weights_TK, topk_idx_TK;
   if (trace != nullptr && trace->replay) {
     FATHOM_CHECK(static_cast<size_t>(trace_idx_) < trace->topk_idx.size(), "a trace of {} layers has no choices for layer {}",
                  trace->topk_idx.size(), trace_idx_);
     topk_idx_TK = trace->topk_idx[static_cast<size_t>(trace_idx_)];
-    weights_TK = ops::route_replay(logits_TE, topk_idx_TK, params_);
+    weights_TK = ops::route_replay(Logits(x_TD, step.context), topk_idx_TK, params_);
   } else {
-    std::tie(weights_TK, topk_idx_TK) = ops::route(logits_TE, bias_.defined() ? std::optional<at::Tensor>(bias_) : std::nullopt, params_);
+    std::tie(weights_TK, topk_idx_TK) = Route(x_TD, step.context);
     if (trace != nullptr) {
       if (trace->topk_idx.size() <= static_cast<size_t>(trace_idx_)) trace->topk_idx.resize(static_cast<size_t>(trace_idx_) + 1);
       trace->topk_idx[static_cast<size_t>(trace_idx_)] = topk_idx_TK;
     }
+  }
+  if (step.context.dispatcher == nullptr) {
+    if (const std::optional<at::Tensor> mixed_TD = Mixed(x_TD, weights_TK, topk_idx_TK)) return *mixed_TD;
   }
   const TokenDispatcher& dispatcher = step.context.dispatcher != nullptr ? *step.context.dispatcher : LocalDispatcher();
   const auto experts = [this](const at::Tensor& x_MD, const at::Tensor& offsets) { return down_(ops::swiglu(gate_up_(x_MD, offsets)), offsets); };

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <memory>
+#include <optional>
+#include <tuple>
 
 #include "model/layers/layer.h"
 #include "model/layers/mlp.h"
@@ -20,6 +22,11 @@ class Moe final : public FeedForward {
 
  private:
   at::Tensor Logits(const at::Tensor& x_TD, const ForwardContext& context) const;  // [T, E] float32
+
+  // (weights [T, K], topk_idx [T, K]) of a step without a replay.
+  std::tuple<at::Tensor, at::Tensor> Route(const at::Tensor& x_TD, const ForwardContext& context) const;
+  // The whole mixture in one operator, where there are few tokens, no gradient is wanted and the weights are dense values of x's dtype.
+  std::optional<at::Tensor> Mixed(const at::Tensor& x_TD, const at::Tensor& weights_TK, const at::Tensor& topk_idx_TK) const;
 
   int64_t num_experts_, trace_idx_;
   ops::RouterParams params_;

@@ -27,6 +27,11 @@ struct RouterParams {
 // Differentiable: weights in logits.
 std::tuple<at::Tensor, at::Tensor> route(const at::Tensor& logits_TE, const std::optional<at::Tensor>& bias_E, const RouterParams& params);
 
+// The same from the hidden rows themselves: route(x w^T in float32, ...). x [T, D] of a float dtype, T <= kMaxLinearRows; w [E, D] float32 or
+// bfloat16, contiguous. Inference only (Autograd throws).
+std::tuple<at::Tensor, at::Tensor> route_tokens(const at::Tensor& x_TD, const at::Tensor& w_ED, const std::optional<at::Tensor>& bias_E,
+                                                const RouterParams& params);
+
 // The weights [T, K] for experts chosen before (replay of a rollout's choices): the same formula with topk_idx given.
 at::Tensor route_replay(const at::Tensor& logits_TE, const at::Tensor& topk_idx_TK, const RouterParams& params);
 
