@@ -32,13 +32,24 @@ std::vector<int32_t> RandomTokens(int64_t count, int64_t vocab_size, uint64_t st
   return tokens;
 }
 
-ModelBenchResult Summarize(const Model& model, const std::vector<double>& seconds, int64_t rows, int64_t head_rows, double context) {
+// Bytes that a step reads less where weights stay in blocks: the head is the embedding where they are tied.
+double SavedBytes(Model& model) {
+  const double element_size = static_cast<double>(c10::elementSize(model.options().dtype));
+  double saved = 0;
+  model.ForEachWeight([&](const WeightSpec& spec, WeightSlot& slot) {
+    if (!slot.blocks.defined() || spec.is_mtp || (spec.kind == WeightKind::kEmbedding && !model.config().tie_word_embeddings)) return;
+    saved += static_cast<double>(spec.shape[0] * spec.shape[1]) * element_size - static_cast<double>(slot.blocks.nbytes());
+  });
+  return saved;
+}
+
+ModelBenchResult Summarize(Model& model, const std::vector<double>& seconds, int64_t rows, int64_t head_rows, double context) {
   ModelBenchResult result;
   result.steps = std::ssize(seconds);
   result.seconds_per_step = Median(seconds);
   result.tokens_per_s = result.steps > 0 ? static_cast<double>(rows) / result.seconds_per_step : 0;
   const StepCost cost = CostOfStep(model.config(), static_cast<double>(c10::elementSize(model.options().dtype)), rows, head_rows, context);
-  result.bytes_per_step = cost.bytes;
+  result.bytes_per_step = cost.bytes - SavedBytes(model);
   result.flop_per_step = cost.flop;
   return result;
 }

@@ -39,6 +39,13 @@ void ReadPaired(const TensorEntry& entry, int64_t head_dim, WeightSource& source
       std::memcpy(bytes + static_cast<size_t>(i) * size, paired.data() + static_cast<size_t>(PairedRow(i, head_dim)) * size, size);
   };
   if (!is_bias) {
+    source.read_blocks = [whole = source.read_blocks, head_dim, row_bytes = entry.bytes.size() / static_cast<size_t>(entry.num_rows())](
+                             int64_t row0, int64_t row1, std::byte* out) {
+      for (int64_t row = row0; row < row1; ++row, out += row_bytes) {
+        const int64_t from = PairedRow(row, head_dim);
+        whole(from, from + 1, out);
+      }
+    };
     // A head's rows stay within the head, so whole heads can be let go.
     source.release = [&entry, head_dim](int64_t row0, int64_t row1) {
       ReleaseRows(entry, (row0 + head_dim - 1) / head_dim * head_dim, std::max(row1 / head_dim, (row0 + head_dim - 1) / head_dim) * head_dim);

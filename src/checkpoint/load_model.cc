@@ -4,6 +4,7 @@
 #include <cstring>
 #include <map>
 #include <mutex>
+#include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -25,12 +26,27 @@ bool KeepsFp8(const WeightSource& source, const ModelOptions& options) {
   return options.keep_fp8 && source.fp8_values != nullptr && source.spec.kind == WeightKind::kLinear;
 }
 
+// Weights that stay in a GGUF file's blocks. MLA's decode multiplies by parts of kv_b_proj, which dense values do faster.
+std::map<std::string, ops::BlockFormat> KeptBlocks(const std::vector<WeightSource>& sources, const ModelOptions& options) {
+  std::map<std::string, ops::BlockFormat> kept;
+  if (!options.keep_ggml || options.dtype != at::kBFloat16 || !options.device.is_cpu()) return kept;
+  for (const WeightSource& source : sources) {
+    const WeightSpec& spec = source.spec;
+    const bool is_matrix = spec.kind == WeightKind::kLinear || spec.kind == WeightKind::kEmbedding || spec.kind == WeightKind::kHead;
+    const auto format = ops::BlockFormatOf(static_cast<int64_t>(source.block_type));
+    if (is_matrix && source.read_blocks && format && !spec.keep_float32 && !spec.is_routed_expert && spec.role != WeightRole::kKvB)
+      kept.emplace(spec.name, *format);
+  }
+  return kept;
+}
+
 // What the weights will take in the model's formats.
 int64_t NeededBytes(const std::vector<WeightSource>& sources, const ModelOptions& options) {
   int64_t num_bytes = 0;
   for (const WeightSource& source : sources) {
     const int64_t numel = source.num_rows() * source.num_cols();
-    if (KeepsFp8(source, options)) num_bytes += numel + source.fp8_scales->numel() * 4;
+    if (options.block_formats.contains(source.spec.name)) num_bytes += source.num_bytes;
+    else if (KeepsFp8(source, options)) num_bytes += numel + source.fp8_scales->numel() * 4;
     else num_bytes += numel * static_cast<int64_t>(c10::elementSize(source.spec.keep_float32 ? at::kFloat : options.dtype));
   }
   return num_bytes;
@@ -59,10 +75,16 @@ std::vector<Piece> CutIntoPieces(const std::vector<Job>& jobs) {
   for (size_t i = 0; i < jobs.size(); ++i) {
     const int64_t rows = jobs[i].source->num_rows(), row_bytes = std::max<int64_t>(1, jobs[i].source->num_cols() * 2);
     // FP8 weights are handed over whole.
-    const int64_t step = jobs[i].slot.values.defined() ? std::max<int64_t>(1, kPieceBytes / row_bytes) : std::max<int64_t>(1, rows);
+    const int64_t step = !jobs[i].slot.set_fp8 ? std::max<int64_t>(1, kPieceBytes / row_bytes) : std::max<int64_t>(1, rows);
     for (int64_t row = 0; row < rows; row += step) pieces.push_back({i, row, std::min(rows, row + step)});
   }
   return pieces;
+}
+
+void CopyBlocks(const Job& job, int64_t row0, int64_t row1) {
+  auto* bytes = static_cast<std::byte*>(job.slot.blocks.data_ptr());
+  job.source->read_blocks(row0, row1, bytes + row0 * job.slot.blocks.size(1));
+  if (job.source->release) job.source->release(row0, row1);
 }
 
 void FillRows(const Job& job, int64_t row0, int64_t row1) {
@@ -96,8 +118,10 @@ void HandOverFp8(const Job& job, std::mutex& mutex) {
 
 }  // namespace
 
-std::unique_ptr<Model> LoadModel(const Checkpoint& checkpoint, const ModelOptions& options) {
+std::unique_ptr<Model> LoadModel(const Checkpoint& checkpoint, const ModelOptions& asked) {
   const std::vector<WeightSource> sources = FindSources(checkpoint);
+  ModelOptions options = asked;
+  options.block_formats = KeptBlocks(sources, asked);
   CheckMemory(checkpoint, sources, options);
   std::map<std::string_view, const WeightSource*> by_name;
   for (const WeightSource& source : sources) by_name[source.spec.name] = &source;
@@ -115,7 +139,8 @@ std::unique_ptr<Model> LoadModel(const Checkpoint& checkpoint, const ModelOption
   ForEachPiece(std::ssize(pieces), [&](int64_t i) {
     const Piece& piece = pieces[static_cast<size_t>(i)];
     const Job& job = jobs[piece.job_idx];
-    if (job.slot.values.defined()) FillRows(job, piece.row0, piece.row1);
+    if (job.slot.blocks.defined()) CopyBlocks(job, piece.row0, piece.row1);
+    else if (job.slot.values.defined()) FillRows(job, piece.row0, piece.row1);
     else HandOverFp8(job, fp8_mutex);
   });
   return model;

@@ -13,7 +13,8 @@ namespace {
 std::vector<WeightSource> SourcesOf(Model& model) {
   std::vector<WeightSource> sources;
   model.ForEachWeight([&](const WeightSpec& spec, WeightSlot& slot) {
-    FATHOM_USER_CHECK(slot.values.defined(), "weight {} is kept in FP8; load the model expanded to save it", spec.name);
+    FATHOM_USER_CHECK(slot.values.defined(), "weight {} is kept in {}; load the model expanded to save it", spec.name,
+                      slot.blocks.defined() ? "ggml's blocks" : "FP8");
     WeightSource& source = sources.emplace_back();
     source.spec = spec;
     const int64_t rows = source.num_rows(), cols = source.num_cols();

@@ -1,5 +1,6 @@
 #include "checkpoint/weight_source.h"
 
+#include <cstring>
 #include <utility>
 
 #include "base/error.h"
@@ -56,6 +57,12 @@ void ReadEntry(const TensorEntry& entry, WeightSource& source) {
   source.num_bytes = static_cast<int64_t>(entry.bytes.size());
   source.read = [&entry](int64_t row0, int64_t row1, void* out, at::ScalarType dtype) { DecodeRows(entry, row0, row1, out, dtype); };
   source.release = [&entry](int64_t row0, int64_t row1) { ReleaseRows(entry, row0, row1); };
+  if (!entry.is_ggml_block || entry.shape.size() != 2) return;
+  source.block_type = entry.ggml;
+  source.read_blocks = [&entry](int64_t row0, int64_t row1, std::byte* out) {
+    const size_t row_bytes = entry.bytes.size() / static_cast<size_t>(entry.num_rows());
+    std::memcpy(out, entry.bytes.data() + static_cast<size_t>(row0) * row_bytes, static_cast<size_t>(row1 - row0) * row_bytes);
+  };
 }
 
 void FailMissing(const WeightSpec& spec, const std::string& name, const Checkpoint& checkpoint) {

@@ -3,6 +3,7 @@
 
 #include <c10/core/ScalarType.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -25,6 +26,10 @@ struct WeightSource {
   // FP8 blocks as stored; null otherwise.
   const TensorEntry* fp8_values = nullptr;
   const TensorEntry* fp8_scales = nullptr;
+
+  // Copies rows [row0, row1) as stored, where a file keeps them in blocks of this ggml type whose rows are rows of the weight; else empty.
+  std::function<void(int64_t row0, int64_t row1, std::byte* out)> read_blocks;
+  GgmlType block_type = GgmlType::kF32;
 
   int64_t num_rows() const;
   int64_t num_cols() const;

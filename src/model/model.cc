@@ -22,11 +22,13 @@ namespace fathom {
 struct Model::Impl {
   Impl(const ModelConfig& config_in, const ModelOptions& options_in)
       : config(config_in), options(options_in), store(config, options), rope(config, options.device) {
-    embedding = store.Tensor({WeightRole::kEmbedTokens}, -1);
+    embedding_blocks = store.MakeGgml({WeightRole::kEmbedTokens}, -1);
+    if (!embedding_blocks) embedding = store.Tensor({WeightRole::kEmbedTokens}, -1);
     for (int64_t i = 0; i < config.num_hidden_layers; ++i) layers.emplace_back(config, i, store);
     final_norm = store.Tensor({WeightRole::kFinalNorm}, -1);
-    const at::Tensor head_VD = config.tie_word_embeddings ? embedding : store.Tensor({WeightRole::kLmHead}, -1);
-    head = Linear(std::make_shared<DenseWeight>(head_VD), std::nullopt);
+    if (!config.tie_word_embeddings) head = store.MakeLinear({WeightRole::kLmHead}, -1);
+    else if (embedding_blocks) head = Linear(embedding_blocks, std::nullopt);
+    else head = Linear(std::make_shared<DenseWeight>(embedding), std::nullopt);
     for (int64_t i = 0; i < config.num_nextn_predict_layers; ++i) mtp.emplace_back(config, i, store);
   }
 
@@ -53,6 +55,7 @@ struct Model::Impl {
   WeightStore store;
   RopeTable rope;
   at::Tensor embedding, final_norm;
+  std::shared_ptr<GgmlWeight> embedding_blocks;  // instead of `embedding`
   std::vector<DecoderLayer> layers;
   Linear head;
   std::vector<MtpModule> mtp;
@@ -83,6 +86,7 @@ void Model::InitializeRandom(uint64_t seed) {
     at::Generator on_device = at::globalContext().defaultGenerator(impl_->options.device);
     on_device.set_current_seed(seed);
   }
+  FATHOM_CHECK(impl_->options.block_formats.empty(), "weights in ggml's blocks come from a file");
   ForEachWeight([&](const WeightSpec& spec, WeightSlot& slot) {
     if (slot.set_fp8) {  // values of unit scale under one scale a block
       const QuantizationConfig& blocks = *impl_->config.quantization;
@@ -120,7 +124,9 @@ void Model::RequireGrad(bool on) {
   for (auto& [name, leaf] : TrainableLeaves()) leaf.set_requires_grad(on);
 }
 
-at::Tensor Model::Embed(const at::Tensor& tokens_T) const { return at::embedding(impl_->embedding, tokens_T); }
+at::Tensor Model::Embed(const at::Tensor& tokens_T) const {
+  return impl_->embedding_blocks ? impl_->embedding_blocks->Embed(tokens_T) : at::embedding(impl_->embedding, tokens_T);
+}
 
 at::Tensor Model::Layers(const at::Tensor& hidden_TD, const PackedBatch& batch, const ForwardContext& context, int64_t first, int64_t last) const {
   ResidualStream stream{hidden_TD, {}};

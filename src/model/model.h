@@ -5,12 +5,16 @@
 #include <ATen/core/Tensor.h>
 
 #include <functional>
+#include <map>
 #include <memory>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "model/attention_backend.h"
 #include "model/config.h"
 #include "model/weight_table.h"
+#include "ops/ggml_linear/ggml_linear.h"
 
 namespace fathom {
 
@@ -18,12 +22,17 @@ struct ModelOptions {
   at::ScalarType dtype = at::kBFloat16;  // of weights and activations
   at::Device device = at::kCPU;
   bool keep_fp8 = false;  // keep V3's FP8 block weights in FP8 (half the memory) instead of expanding them to dtype
+  // Keep a GGUF file's blocks as they are where the CPU has products for their format (dtype bf16): decode reads fewer bytes. For inference.
+  bool keep_ggml = false;
+  std::map<std::string, ops::BlockFormat> block_formats = {};  // of the weights that may keep their blocks; LoadModel fills it
 };
 
 // Where one weight of the table goes. The loader copies into `values` (a view, possibly a slice of a fused or stacked leaf, of the model's dtype);
-// or, where set_fp8 is there, hands over the e4m3 values [N, K] and scales [ceil(N/128), ceil(K/128)] float32 unexpanded.
+// or, where set_fp8 is there, hands over the e4m3 values [N, K] and scales [ceil(N/128), ceil(K/128)] float32 unexpanded;
+// or copies the rows' ggml blocks into `blocks`.
 struct WeightSlot {
   at::Tensor values;
+  at::Tensor blocks;  // [N, bytes of a row] uint8 in the format that ModelOptions::block_formats gives; else undefined
   std::function<void(const at::Tensor& values_e4m3, const at::Tensor& scale_inv)> set_fp8;
 };
 

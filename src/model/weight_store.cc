@@ -30,15 +30,18 @@ bool WeightStore::Has(WeightRole role, int64_t layer_idx, bool is_bias) const {
   return index_.count(Key(static_cast<int>(role), layer_idx, -1, is_bias)) != 0;
 }
 
-at::Tensor WeightStore::Allocate(const std::string& name, const std::vector<int64_t>& shape, bool keep_float32) {
-  at::Tensor leaf;
+at::Tensor WeightStore::Empty(const std::string& name, const std::vector<int64_t>& shape, at::ScalarType dtype) const {
   try {
-    leaf = at::empty(shape, at::TensorOptions().dtype(keep_float32 ? at::kFloat : options_.dtype).device(options_.device));
+    return at::empty(shape, at::TensorOptions().dtype(dtype).device(options_.device));
   } catch (const std::exception& e) {  // c10::Error of an allocator, or std::bad_alloc
     int64_t numel = 1;
     for (const int64_t size : shape) numel *= size;
     ThrowMachineError("not enough memory for {} ({} values)", name, numel);
   }
+}
+
+at::Tensor WeightStore::Allocate(const std::string& name, const std::vector<int64_t>& shape, bool keep_float32) {
+  const at::Tensor leaf = Empty(name, shape, keep_float32 ? at::kFloat : options_.dtype);
   leaves_.emplace_back(name, leaf);
   return leaf;
 }
@@ -81,10 +84,33 @@ std::shared_ptr<LinearWeight> WeightStore::MakeFp8(const std::vector<WeightRole>
   return std::make_shared<StackedWeight>(std::move(parts));
 }
 
+std::shared_ptr<GgmlWeight> WeightStore::MakeGgml(const std::vector<WeightRole>& roles, int64_t layer_idx) {
+  std::optional<ops::BlockFormat> format;
+  int64_t rows = 0, cols = 0;
+  for (const WeightRole role : roles) {
+    const WeightSpec& spec = specs_[Find(role, layer_idx, -1, false)];
+    const auto found = options_.block_formats.find(spec.name);
+    if (found == options_.block_formats.end() || (format && *format != found->second)) return nullptr;
+    format = found->second;
+    rows += spec.shape[0];
+    cols = spec.shape[1];
+  }
+  const at::Tensor blocks = Empty(specs_[Find(roles.front(), layer_idx, -1, false)].name,
+                                  {rows, cols / ops::kBlockValues * ops::BlockBytes(*format)}, at::kByte);
+  int64_t row = 0;
+  for (const WeightRole role : roles) {
+    const size_t part = Find(role, layer_idx, -1, false);
+    slots_[part].blocks = blocks.narrow(0, row, specs_[part].shape[0]);
+    row += specs_[part].shape[0];
+  }
+  return std::make_shared<GgmlWeight>(blocks, *format);
+}
+
 Linear WeightStore::MakeLinear(const std::vector<WeightRole>& roles, int64_t layer_idx) {
   std::optional<at::Tensor> bias;
   if (Has(roles.front(), layer_idx, true)) bias = Tensor(roles, layer_idx, true);
   if (KeepsFp8(specs_[Find(roles.front(), layer_idx, -1, false)])) return Linear(MakeFp8(roles, layer_idx, -1), bias);
+  if (auto weight = MakeGgml(roles, layer_idx)) return Linear(std::move(weight), bias);
   return Linear(std::make_shared<DenseWeight>(Tensor(roles, layer_idx)), bias);
 }
 

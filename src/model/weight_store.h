@@ -7,12 +7,14 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <tuple>
 #include <utility>
 #include <vector>
 
+#include "model/linear/ggml_weight.h"
 #include "model/linear/grouped_linear.h"
 #include "model/linear/linear.h"
 #include "model/model.h"
@@ -28,6 +30,8 @@ class WeightStore {
   bool Has(WeightRole role, int64_t layer_idx, bool is_bias = false) const;
   // The matrices of `roles` stacked [sum of rows, K], with their biases where the table has them.
   Linear MakeLinear(const std::vector<WeightRole>& roles, int64_t layer_idx);
+  // The matrices of `roles` in ggml's blocks, null unless all of them keep the same format.
+  std::shared_ptr<GgmlWeight> MakeGgml(const std::vector<WeightRole>& roles, int64_t layer_idx);
   // The routed experts' matrices of `roles`: [E, sum of rows, K].
   GroupedLinear MakeGrouped(const std::vector<WeightRole>& roles, int64_t layer_idx);
 
@@ -38,6 +42,7 @@ class WeightStore {
  private:
   using Key = std::tuple<int, int64_t, int64_t, bool>;  // role, layer, expert, is it the bias
   size_t Find(WeightRole role, int64_t layer_idx, int64_t expert_idx, bool is_bias) const;
+  at::Tensor Empty(const std::string& name, const std::vector<int64_t>& shape, at::ScalarType dtype) const;
   at::Tensor Allocate(const std::string& name, const std::vector<int64_t>& shape, bool keep_float32);
   bool KeepsFp8(const WeightSpec& spec) const;
   std::shared_ptr<LinearWeight> MakeFp8(const std::vector<WeightRole>& roles, int64_t layer_idx, int64_t expert_idx);

@@ -4,6 +4,9 @@
 TORCH_LIBRARY(fathom, m) {
   m.def("linear_rows(Tensor x, Tensor w, Tensor? bias) -> Tensor");
 
+  m.def("ggml_linear_rows(Tensor x, Tensor blocks, int format) -> Tensor");
+  m.def("ggml_expand(Tensor blocks, int format) -> Tensor");
+
   m.def("rms_norm(Tensor x, Tensor w, float eps) -> Tensor");
   m.def("rms_norm_backward(Tensor dy, Tensor x, Tensor w, float eps) -> (Tensor, Tensor)");
   m.def("add_rms_norm(Tensor x, Tensor residual, Tensor w, float eps) -> (Tensor, Tensor)");

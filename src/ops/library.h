@@ -16,6 +16,10 @@ using OptionalTensor = std::optional<at::Tensor>;
 // linear
 using LinearRowsOp = Op<"fathom::linear_rows", Tensor(const Tensor&, const Tensor&, const OptionalTensor&)>;
 
+// ggml_linear: format is a BlockFormat
+using GgmlLinearRowsOp = Op<"fathom::ggml_linear_rows", Tensor(const Tensor&, const Tensor&, int64_t)>;
+using GgmlExpandOp = Op<"fathom::ggml_expand", Tensor(const Tensor&, int64_t)>;
+
 // norm. The backward of rms_norm gives (dx, dw); dw is summed in float32.
 using RmsNormOp = Op<"fathom::rms_norm", Tensor(const Tensor&, const Tensor&, double)>;
 using RmsNormBackwardOp =

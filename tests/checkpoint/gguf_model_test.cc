@@ -5,7 +5,9 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/equal.h>
 
+#include <cstdint>
 #include <string>
+#include <vector>
 
 #include "base/error.h"
 #include "checkpoint/checkpoint.h"
@@ -119,6 +121,30 @@ TEST(DefaultModel, IsReadWhole) {
     EXPECT_TRUE(values.isfinite().all().item<bool>()) << source.spec.name;
     EXPECT_GT(values.abs().max().item<float>(), 0.f) << source.spec.name;
   }
+}
+
+TEST(DefaultModel, GivesTheSameLogitsWithItsBlocksKept) {
+  const Checkpoint checkpoint = Checkpoint::Open(DefaultModel());
+  const auto plain = LoadModel(checkpoint, {.dtype = at::kFloat}), kept = LoadModel(checkpoint, {.dtype = at::kBFloat16, .keep_ggml = true});
+  const auto rounded = LoadModel(checkpoint, {.dtype = at::kBFloat16});
+  int64_t num_kept = 0;
+  kept->ForEachWeight([&](const WeightSpec&, WeightSlot& slot) { num_kept += slot.blocks.defined() ? 1 : 0; });
+  EXPECT_EQ(num_kept, 211);  // every matrix
+  for (const int32_t num_tokens : {5, 40}) {  // the rows' kernel, and expansion
+    std::vector<int32_t> tokens;
+    for (int32_t i = 0; i < num_tokens; ++i) tokens.push_back(1000 + 37 * i);
+    const PackedBatch batch = PackedBatch::FromSequences({tokens}, at::kCPU);
+    const auto logits = [&](Model& model) {
+      const auto attention = MakePackedCausal(model.config(), batch);
+      return model.Head(model.Forward(batch, {.attention = attention.get()})).to(at::kDouble);
+    };
+    const at::Tensor expected = logits(*plain), error = logits(*kept).sub(expected), rounding = logits(*rounded).sub(expected);
+    const double scale = expected.square().mean().sqrt().item<double>();
+    EXPECT_LT(error.square().mean().sqrt().item<double>(), 0.02 * scale) << num_tokens;
+    EXPECT_LT(error.square().mean().item<double>(), 1.5 * rounding.square().mean().item<double>()) << num_tokens;  // no worse than bf16's own
+  }
+  const TemporaryFolder out;
+  EXPECT_THAT(MessageOf<UserError>([&] { SaveHuggingFace(*kept, out.path(), at::kFloat, 1 << 30); }), HasSubstr("kept in ggml's blocks"));
 }
 
 Json ConfigOf(std::map<std::string, GgufValue, std::less<>> changes, const std::string& file = "deepseek-v3-split.gguf") {

@@ -5,6 +5,7 @@
 #include "ops/attention/attend_kernel.h"
 #include "ops/cpu/kernel_table.h"
 #include "ops/cpu/simd.h"
+#include "ops/ggml_linear/ggml_linear_kernel.h"
 #include "ops/linear/linear_rows_kernel.h"
 #include "ops/norm/norm_kernel.h"
 #include "ops/rope/rope_kernel.h"
@@ -22,6 +23,16 @@ constexpr KernelTable MakeTable() {
 #else
       .linear_rows_bf16 = nullptr,
 #endif
+      .ggml_rows_f32 = {GgmlRowsKernel<kGgmlQ4_0, float>, GgmlRowsKernel<kGgmlQ4_1, float>, GgmlRowsKernel<kGgmlQ8_0, float>},
+      .ggml_rows_rounded = {GgmlRowsKernel<kGgmlQ4_0, Bf16>, GgmlRowsKernel<kGgmlQ4_1, Bf16>, GgmlRowsKernel<kGgmlQ8_0, Bf16>},
+#if defined(__AVX512BF16__)
+      .ggml_rows_bf16 = {GgmlRowsBf16Kernel<kGgmlQ4_0>, GgmlRowsBf16Kernel<kGgmlQ4_1>, GgmlRowsBf16Kernel<kGgmlQ8_0>},
+      .ggml_block_sums = GgmlBlockSums,
+#else
+      .ggml_rows_bf16 = {nullptr, nullptr, nullptr},
+      .ggml_block_sums = nullptr,
+#endif
+      .ggml_expand = {GgmlExpandKernel<kGgmlQ4_0>, GgmlExpandKernel<kGgmlQ4_1>, GgmlExpandKernel<kGgmlQ8_0>},
       .rms_norm = {NormKernel<float>, NormKernel<Bf16>, NormKernel<F16>},
       .rope = {RopeKernel<float>, RopeKernel<Bf16>, RopeKernel<F16>},
       .swiglu = {SwigluKernel<float>, SwigluKernel<Bf16>, SwigluKernel<F16>},

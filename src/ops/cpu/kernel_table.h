@@ -20,6 +20,19 @@ struct LinearRowsArgs {
   int64_t M, N, K;
 };
 
+// The order of the pointers in the tables of ggml's blocks.
+enum GgmlFormat { kGgmlQ4_0 = 0, kGgmlQ4_1 = 1, kGgmlQ8_0 = 2, kNumGgmlFormats = 3 };
+constexpr int64_t kGgmlSumStride = 32;  // a tile of 16 lanes may begin at any of 16 rows
+
+// Rows n_begin .. n_end of a weight in blocks against M rows of x.
+struct GgmlRowsArgs {
+  const void* x;         // [M, K]
+  const float* sums;     // [K / 32, kGgmlSumStride] of x over each block, for the kernels that ask for it
+  const uint8_t* blocks;  // [N, K / 32] blocks
+  void* y;               // [M, N]
+  int64_t M, N, K;
+};
+
 // Rows t of [T, D]; strides in values. `residual` and `sum` are null without the addition.
 struct NormArgs {
   const void *x, *residual, *w;
@@ -97,6 +110,12 @@ struct KernelTable {
   void (*linear_rows_rounded[kNumKernelDtypes])(const LinearRowsArgs&, int64_t n_begin, int64_t n_end);
   // x, w, y bf16 with the dot-product instruction; null where there is none.
   void (*linear_rows_bf16)(const LinearRowsArgs&, int64_t n_begin, int64_t n_end);
+  // The same for weights in ggml's blocks: x and y float32; x float32 and y bf16; both bf16 with the dot-product instruction or null.
+  void (*ggml_rows_f32[kNumGgmlFormats])(const GgmlRowsArgs&, int64_t n_begin, int64_t n_end);
+  void (*ggml_rows_rounded[kNumGgmlFormats])(const GgmlRowsArgs&, int64_t n_begin, int64_t n_end);
+  void (*ggml_rows_bf16[kNumGgmlFormats])(const GgmlRowsArgs&, int64_t n_begin, int64_t n_end);
+  void (*ggml_block_sums)(const void* x, int64_t M, int64_t K, float* sums);
+  void (*ggml_expand[kNumGgmlFormats])(const uint8_t* blocks, int64_t num_blocks, uint16_t* out);
   void (*rms_norm[kNumKernelDtypes])(const NormArgs&, int64_t begin, int64_t end);
   void (*rope[kNumKernelDtypes])(const RopeArgs&, int64_t begin, int64_t end);
   void (*swiglu[kNumKernelDtypes])(const SwigluArgs&, int64_t begin, int64_t end);
