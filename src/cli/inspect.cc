@@ -163,7 +163,7 @@ void PrintText(const Checkpoint& checkpoint, const std::vector<WeightLine>& line
   if (count.mtp > 0) parameters += fmt::format(", and {} in its MTP module", Count(count.mtp));
   PrintRow("parameters", parameters);
   PrintRow("layers", fmt::format("{} of width {}, vocabulary {}, context {}", config.num_hidden_layers, config.hidden_size, config.vocab_size,
-                                 config.max_position_embeddings));
+                                 config.context_length()));
   PrintRow("attention", DescribeAttention(config));
   PrintRow("feed-forward", DescribeFeedForward(config));
   PrintRow("cache", fmt::format("{} values a token a layer, {} a token", config.kv_values_per_token_per_layer(), Bytes(CacheBytesPerToken(checkpoint))));

@@ -25,7 +25,7 @@ LoadedCheckpoint LoadForGeneration(const std::filesystem::path& path, const Load
   }
   const ModelOptions model_options{.dtype = ResolveDtype(options.dtype, checkpoint), .device = options.device, .keep_fp8 = false};
   result.loaded.model = LoadModel(checkpoint, model_options);
-  result.loaded.context_length = checkpoint.config.max_position_embeddings;
+  result.loaded.context_length = checkpoint.config.context_length();
   result.path = path;
   result.generation_config = checkpoint.generation_config;
   return result;

@@ -85,6 +85,11 @@ struct ModelConfig {
 
   bool has_mla() const { return architecture != Architecture::kLlama && architecture != Architecture::kQwen2; }
   bool has_indexer() const { return index_n_heads > 0; }
+  // Tokens that a sequence may have: max_position_embeddings, times the factor under dynamic RoPE scaling, which is there to go past it.
+  int64_t context_length() const {
+    if (rope_scaling.kind != RopeKind::kDynamic) return max_position_embeddings;
+    return static_cast<int64_t>(static_cast<double>(max_position_embeddings) * rope_scaling.factor);
+  }
   bool is_moe_layer(int64_t layer_idx) const { return n_routed_experts > 0 && layer_idx >= first_k_dense_replace; }
   // Values that the KV cache holds for a token in a layer: kv_lora_rank + qk_rope_head_dim, or 2 * kv heads * head_dim
   // (plus index_head_dim with an indexer).

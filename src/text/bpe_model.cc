@@ -141,13 +141,13 @@ std::optional<std::string_view> BpeModel::Text(int32_t id) const {
 }
 
 BpeModel::Cache& BpeModel::CacheOfThread() const {
-  // Two models in turn (a draft and its target) keep their caches.
-  static thread_local std::array<Cache, 2> caches;
+  // Models in turn keep their caches; with more than these the oldest is given up.
+  static thread_local std::array<Cache, 8> caches;
   static thread_local size_t oldest = 0;
   for (Cache& cache : caches)
     if (cache.serial == serial_) return cache;
   Cache& cache = caches[oldest];
-  oldest = 1 - oldest;
+  oldest = (oldest + 1) % caches.size();
   cache.serial = serial_;
   cache.entries.assign(Cache::kNumEntries, {});
   return cache;

@@ -13,6 +13,7 @@
 #include <fstream>
 #include <iterator>
 #include <stdexcept>
+#include <utility>
 
 namespace fathom {
 namespace {
@@ -97,6 +98,16 @@ void RunningFathom::Write(const std::string& text) {
 
 void RunningFathom::Signal(int number) { ::kill(pid_, number); }
 
+bool RunningFathom::ReadMore() {
+  pollfd wait{out_, POLLIN, 0};
+  char buffer[4096];
+  if (::poll(&wait, 1, kDeadlineMs) <= 0) throw std::runtime_error("no output within a minute; so far: " + pending_);
+  const ssize_t got = ::read(out_, buffer, sizeof buffer);
+  if (got <= 0) return false;  // the end (a closed pseudo-terminal is an error)
+  pending_.append(buffer, static_cast<size_t>(got));
+  return true;
+}
+
 std::string RunningFathom::ReadUntil(const std::string& text) {
   while (true) {
     if (const size_t at = pending_.find(text); !text.empty() && at != std::string::npos) {
@@ -104,17 +115,13 @@ std::string RunningFathom::ReadUntil(const std::string& text) {
       pending_.erase(0, at + text.size());
       return seen;
     }
-    pollfd wait{out_, POLLIN, 0};
-    char buffer[4096];
-    if (::poll(&wait, 1, kDeadlineMs) <= 0) throw std::runtime_error("no output within a minute; so far: " + pending_);
-    const ssize_t got = ::read(out_, buffer, sizeof buffer);
-    if (got <= 0) {  // the end (a closed pseudo-terminal is an error)
-      std::string all;
-      all.swap(pending_);
-      return all;
-    }
-    pending_.append(buffer, static_cast<size_t>(got));
+    if (!ReadMore()) return std::exchange(pending_, {});
   }
+}
+
+std::string RunningFathom::ReadSome() {
+  if (pending_.empty()) ReadMore();
+  return std::exchange(pending_, {});
 }
 
 int RunningFathom::Wait() {

@@ -29,11 +29,14 @@ class RunningFathom {
   void Signal(int number);
   // Reads until the output since the last call holds `text` (all of it is given back), or ends.
   std::string ReadUntil(const std::string& text);
+  // What has come, at least one byte unless the output has ended.
+  std::string ReadSome();
   // Reads to the end; the exit code (128 + signal).
   int Wait();
   const std::string& rest() const { return rest_; }  // what Wait read
 
  private:
+  bool ReadMore();  // appends to pending_; false at the end of the output
   pid_t pid_ = -1;
   int in_ = -1, out_ = -1;
   std::string pending_, rest_;

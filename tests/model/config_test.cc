@@ -171,6 +171,13 @@ TEST(ModelConfig, UnknownKeysThatSayNothingAreAccepted) {
   EXPECT_EQ(ErrorWith("smollm2-135m", "attn_logit_softcapping", nullptr), "no error");
 }
 
+TEST(ModelConfig, DynamicRopeReachesItsFactorTimesTheOriginalContext) {
+  Json json = Released("smollm2-135m");
+  EXPECT_EQ(ParseModelConfig(json, "config.json").context_length(), json["max_position_embeddings"].get<int64_t>());
+  json["rope_scaling"] = Json{{"type", "dynamic"}, {"factor", 2.0}};
+  EXPECT_EQ(ParseModelConfig(json, "config.json").context_length(), 2 * json["max_position_embeddings"].get<int64_t>());
+}
+
 TEST(ModelConfig, SomethingThatIsNoObjectIsRefused) { EXPECT_THAT(ErrorOf(Json::array()), HasSubstr("must be a JSON object")); }
 
 }  // namespace

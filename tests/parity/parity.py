@@ -59,6 +59,8 @@ def same_greedy(golden, ours):
     theirs = golden["greedy_17"].tolist()
     if ours == theirs:
         return True, "24 equal"
+    if len(ours) != len(theirs):
+        return False, f"{len(ours)} tokens, expected {len(theirs)}"
     at = next(i for i, (a, b) in enumerate(zip(ours, theirs)) if a != b)
     return False, f"token {at}: {ours[at]}, expected {theirs[at]}"
 
