@@ -45,7 +45,8 @@ __global__ __launch_bounds__(kRowProductWarps * 32, 2) void InnerKernel(MixExper
   const bool valid = row < tile.f;
   const T* gate = tile.w + static_cast<int64_t>(row) * p.d;
   float sums[1][4] = {};
-  AddRowPairProducts<T, 1, true>(tile.x, p.d, tile.num_x, gate, valid, gate + static_cast<int64_t>(tile.f) * p.d, valid, p.d, sums);
+  AddRowPairProducts<T, 1, true>(tile.x, p.d, tile.num_x, gate, valid, gate + static_cast<int64_t>(tile.f) * p.d, valid, p.d, sums, threadIdx.x / 32,
+                                 kRowProductWarps);
   AddSlices<1>(sums, partial);
   const int column = threadIdx.x / kInnerTile, at = threadIdx.x % kInnerTile;
   if (column < tile.num_x && tile.f0 + at < tile.f) {
@@ -55,10 +56,13 @@ __global__ __launch_bounds__(kRowProductWarps * 32, 2) void InnerKernel(MixExper
   }
 }
 
-// Block (tile of d, token): the products of its 16 rows of every chosen expert's down and of the shared one's, added up.
+constexpr int kOuterGroups = 2, kOuterWarps = kOuterGroups * kRowProductWarps;
+
+// Block (tile of d, token): the products of its 16 rows of every chosen expert's down and of the shared one's, added up. The block's groups of
+// warps take the choices in turn, and the shared one together.
 template <typename T>
-__global__ __launch_bounds__(kRowProductWarps * 32, 2) void OuterKernel(MixExpertsParams p) {
-  __shared__ float partial[kRowProductWarps][8][kRowProductTile + 1];
+__global__ __launch_bounds__(kOuterWarps * 32, 1) void OuterKernel(MixExpertsParams p) {
+  __shared__ float partial[kOuterWarps][8][kRowProductTile + 1];
   const int n0 = blockIdx.x * kRowProductTile, token = blockIdx.y;
   const int32_t* chosen = p.topk_idx + static_cast<int64_t>(token) * p.top_k;
   const T* down = static_cast<const T*>(p.down);
@@ -79,21 +83,22 @@ __global__ __launch_bounds__(kRowProductWarps * 32, 2) void OuterKernel(MixExper
   const int low = n0 + static_cast<int>(threadIdx.x) % 32 / 4, high = low + 8;
   const T* inner = static_cast<const T*>(p.inner) + static_cast<int64_t>(token) * p.top_k * p.f;
   float total[1][4] = {};
-  for (int k = 0; k < p.top_k; ++k) {
+  const int warp = threadIdx.x / 32;
+  for (int k = warp / kRowProductWarps; k < p.top_k; k += kOuterGroups) {
     const T* w = down + chosen[k] * size;
     const float weight = p.weights[static_cast<int64_t>(token) * p.top_k + k];
     float sums[1][4] = {};
     AddRowPairProducts<T, 1, true>(inner + static_cast<int64_t>(k) * p.f, p.f, 1, w + static_cast<int64_t>(low) * p.f, low < p.d,
-                                   w + static_cast<int64_t>(high) * p.f, high < p.d, p.f, sums);
+                                   w + static_cast<int64_t>(high) * p.f, high < p.d, p.f, sums, warp % kRowProductWarps, kRowProductWarps);
 #pragma unroll
     for (int i = 0; i < 4; ++i) total[0][i] = fmaf(weight, sums[0][i], total[0][i]);
   }
   if (p.s > 0) {
     const T* w = static_cast<const T*>(p.shared_down);
     AddRowPairProducts<T, 1, true>(static_cast<const T*>(p.shared_inner) + static_cast<int64_t>(token) * p.s, p.s, 1, w + static_cast<int64_t>(low) * p.s,
-                                   low < p.d, w + static_cast<int64_t>(high) * p.s, high < p.d, p.s, total);
+                                   low < p.d, w + static_cast<int64_t>(high) * p.s, high < p.d, p.s, total, warp, kOuterWarps);
   }
-  AddSlices<1>(total, partial);
+  AddSlices<1, kOuterWarps>(total, partial);
   if (threadIdx.x < kRowProductTile && n0 + threadIdx.x < p.d)
     static_cast<T*>(p.y)[static_cast<int64_t>(token) * p.d + n0 + threadIdx.x] = FromFloat<T>(partial[0][0][threadIdx.x]);
 }
@@ -103,7 +108,7 @@ void Launch(const MixExpertsParams& p, cudaStream_t stream) {
   const auto tiles = [](int n, int tile) { return static_cast<unsigned>((n + tile - 1) / tile); };
   const unsigned inner_blocks = tiles(p.s, kInnerTile) + static_cast<unsigned>(p.tokens * p.top_k) * tiles(p.f, kInnerTile);
   LaunchKernel(InnerKernel<T>, inner_blocks, kRowProductWarps * 32, 0, stream, p);
-  LaunchKernel(OuterKernel<T>, dim3(tiles(p.d, kRowProductTile), p.tokens), kRowProductWarps * 32, 0, stream, p);
+  LaunchKernel(OuterKernel<T>, dim3(tiles(p.d, kRowProductTile), p.tokens), kOuterWarps * 32, 0, stream, p);
 }
 
 }  // namespace

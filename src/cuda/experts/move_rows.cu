@@ -93,7 +93,8 @@ void LaunchCombineTokens(const MoveRowsParams& p, cudaStream_t stream) {
     const auto run = [&](auto kernel, int packs) {
       const int threads = packs >= 128 ? 128 : 64;
       const dim3 grid(static_cast<unsigned>(p.tokens), ColumnBlocks(p.tokens, packs, threads));
-      LaunchKernel(kernel, grid, threads, p.top_k * sizeof(int), stream, static_cast<const T*>(p.x), static_cast<T*>(p.y), p.order, p.position, p.weights,
+      const size_t places = (p.top_k + 3) / 4 * 4 * sizeof(int);  // the compiler reads them four at a time
+      LaunchKernel(kernel, grid, threads, places, stream, static_cast<const T*>(p.x), static_cast<T*>(p.y), p.order, p.position, p.weights,
                                                                static_cast<int>(p.tokens * p.top_k), p.top_k, packs);
     };
     constexpr int kSize = Vec<T>::kSize;

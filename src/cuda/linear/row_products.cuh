@@ -26,13 +26,15 @@ __device__ __forceinline__ uint4 LoadEight(const T* row, int k0, int k, bool val
   }
 }
 
-// sums += rows [0, num_x) of x (num_x <= 8 * kColumnTiles) times one pair of rows of w a lane (lane / 4): rows of k values, read by this warp in its slice.
+// sums += rows [0, num_x) of x (num_x <= 8 * kColumnTiles) times one pair of rows of w a lane (lane / 4): rows of k values, of which this warp, `warp` of
+// `warps`, takes its slice.
 template <typename T, int kColumnTiles, bool kAligned>
 __device__ __forceinline__ void AddRowPairProducts(const T* __restrict__ x, int64_t x_stride, int num_x, const T* __restrict__ w_low, bool low_valid,
-                                                   const T* __restrict__ w_high, bool high_valid, int k, float (&sums)[kColumnTiles][4]) {
+                                                   const T* __restrict__ w_high, bool high_valid, int k, float (&sums)[kColumnTiles][4],
+                                                   int warp, int warps) {
   constexpr int kUnroll = kColumnTiles == 1 ? 8 : 4;
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
-  const int slice = ((k + 31) / 32 + kRowProductWarps - 1) / kRowProductWarps * 32;
+  const int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
+  const int slice = ((k + 31) / 32 + warps - 1) / warps * 32;
   const int begin = warp * slice, end = min(k, begin + slice);
   for (int k0 = begin + t * 8; k0 < end + t * 8; k0 += 32 * kUnroll) {
     uint4 low[kUnroll], high[kUnroll], rows[kUnroll][kColumnTiles];
@@ -60,7 +62,7 @@ __device__ __forceinline__ void AddRowPairProducts(const T* __restrict__ x, int6
 }
 
 // Adds the warps' sums in order: after the call partial[0][column][row] holds them, and all threads of the block have passed a barrier.
-template <int kColumnTiles>
+template <int kColumnTiles, int kWarps = kRowProductWarps>
 __device__ __forceinline__ void AddSlices(const float (&sums)[kColumnTiles][4], float (*partial)[8 * kColumnTiles][kRowProductTile + 1]) {
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
 #pragma unroll
@@ -75,7 +77,7 @@ __device__ __forceinline__ void AddSlices(const float (&sums)[kColumnTiles][4], 
     const int column = i / kRowProductTile, row = i % kRowProductTile;
     float sum = partial[0][column][row];
 #pragma unroll
-    for (int other = 1; other < kRowProductWarps; ++other) sum += partial[other][column][row];
+    for (int other = 1; other < kWarps; ++other) sum += partial[other][column][row];
     partial[0][column][row] = sum;
   }
   __syncthreads();
@@ -88,7 +90,8 @@ __device__ __forceinline__ void RowProducts(const T* __restrict__ x, int64_t x_s
   const int g = threadIdx.x % 32 / 4;
   const T* w_low = w + static_cast<int64_t>(n0 + g) * k;
   float sums[kColumnTiles][4] = {};
-  AddRowPairProducts<T, kColumnTiles, kAligned>(x, x_stride, num_x, w_low, n0 + g < n, w_low + static_cast<int64_t>(8) * k, n0 + g + 8 < n, k, sums);
+  AddRowPairProducts<T, kColumnTiles, kAligned>(x, x_stride, num_x, w_low, n0 + g < n, w_low + static_cast<int64_t>(8) * k, n0 + g + 8 < n, k, sums,
+                                                threadIdx.x / 32, kRowProductWarps);
   AddSlices<kColumnTiles>(sums, partial);
 }
 

@@ -3,6 +3,8 @@
 
 #include <ATen/core/grad_mode.h>
 
+#include <vector>
+
 #include "ops/cache/store_latents.h"
 #include "ops/norm/norm.h"
 #include "ops/rope/rope.h"
@@ -21,8 +23,10 @@ MlaAttention::MlaAttention(const ModelConfig& config, int64_t layer_idx, WeightS
     q_a_norm_ = store.Tensor({WeightRole::kQANorm}, layer_idx);
     q_ = store.MakeLinear({WeightRole::kQB}, layer_idx);
   } else {
-    a_ = store.MakeLinear({WeightRole::kKvA}, layer_idx);
-    q_ = store.MakeLinear({WeightRole::kQ}, layer_idx);
+    // One product where it can be: attention_bias gives kv_a a bias, and the queries none.
+    q_is_in_a_ = !store.Has(WeightRole::kKvA, layer_idx, /*is_bias=*/true);
+    a_ = store.MakeLinear(q_is_in_a_ ? std::vector{WeightRole::kQ, WeightRole::kKvA} : std::vector{WeightRole::kKvA}, layer_idx);
+    if (!q_is_in_a_) q_ = store.MakeLinear({WeightRole::kQ}, layer_idx);
   }
   kv_a_norm_ = store.Tensor({WeightRole::kKvANorm}, layer_idx);
   kv_b_ = store.MakeLinear({WeightRole::kKvB}, layer_idx);
@@ -33,20 +37,21 @@ MlaAttention::MlaAttention(const ModelConfig& config, int64_t layer_idx, WeightS
 at::Tensor MlaAttention::operator()(const at::Tensor& x_TD, const LayerStep& step) const {
   const int64_t T = x_TD.size(0), H = config_.num_attention_heads, R = config_.kv_lora_rank, Q = config_.q_lora_rank.value_or(0);
   const int64_t nope = config_.qk_nope_head_dim, rope = config_.qk_rope_head_dim;
-  const at::Tensor a = a_(x_TD);  // [T, Q + R + rope]
+  const at::Tensor a = a_(x_TD);  // [T, Q or H * (nope + rope) or nothing | R | rope]
+  const int64_t first = q_is_in_a_ ? H * (nope + rope) : Q;  // column of the latent
   at::Tensor q_latent_TQ;
   if (Q > 0) q_latent_TQ = ops::rms_norm(a.narrow(1, 0, Q), q_a_norm_, kLatentNormEps);
-  const at::Tensor q = q_(Q > 0 ? q_latent_TQ : x_TD).view({T, H, nope + rope});
+  const at::Tensor q = (q_is_in_a_ ? a.narrow(1, 0, first) : q_(Q > 0 ? q_latent_TQ : x_TD)).view({T, H, nope + rope});
   MlaInputs inputs;
   inputs.q_nope_THD = q.narrow(2, 0, nope);
   const AttentionBackend::LatentRows rows = at::GradMode::is_enabled() ? AttentionBackend::LatentRows{} : step.context.attention->MlaRows(layer_idx_);
   if (rows.cache_SW.defined() && rows.cache_SW.scalar_type() == a.scalar_type()) {
-    inputs.q_rope_THD = ops::store_latents(rows.cache_SW, rows.slots_T, a.narrow(1, Q, R + rope), kv_a_norm_, q.narrow(2, nope, rope), step.cos_TD,
+    inputs.q_rope_THD = ops::store_latents(rows.cache_SW, rows.slots_T, a.narrow(1, first, R + rope), kv_a_norm_, q.narrow(2, nope, rope), step.cos_TD,
                                            step.sin_TD, kLatentNormEps, config_.rope_interleave);
   } else {
     inputs.q_rope_THD = ops::rope(q.narrow(2, nope, rope), step.cos_TD, step.sin_TD, config_.rope_interleave);
-    inputs.latent_TR = ops::rms_norm(a.narrow(1, Q, R), kv_a_norm_, kLatentNormEps);
-    inputs.k_rope_TD = ops::rope(a.narrow(1, Q + R, rope).unsqueeze(1), step.cos_TD, step.sin_TD, config_.rope_interleave).squeeze(1);
+    inputs.latent_TR = ops::rms_norm(a.narrow(1, first, R), kv_a_norm_, kLatentNormEps);
+    inputs.k_rope_TD = ops::rope(a.narrow(1, first + R, rope).unsqueeze(1), step.cos_TD, step.sin_TD, config_.rope_interleave).squeeze(1);
   }
   inputs.kv_b = &kv_b_;
   inputs.scale = config_.attention_scale();

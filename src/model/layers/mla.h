@@ -18,8 +18,9 @@ class MlaAttention final : public AttentionLayer {
  private:
   const ModelConfig& config_;
   int64_t layer_idx_;
-  Linear q_;            // q_proj of a model without q_lora, else q_b_proj
-  Linear a_;            // q_a_proj and kv_a_proj_with_mqa in one leaf, or kv_a_proj_with_mqa alone
+  Linear q_;                 // q_b_proj; q_proj where it is not in a_
+  Linear a_;                 // q_a_proj or q_proj, and kv_a_proj_with_mqa, in one leaf; or kv_a_proj_with_mqa alone
+  bool q_is_in_a_ = false;
   Linear kv_b_, o_;
   at::Tensor q_a_norm_, kv_a_norm_;
   std::unique_ptr<Indexer> indexer_;
