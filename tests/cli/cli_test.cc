@@ -388,6 +388,8 @@ TEST_F(Cli, AtATerminalALongAnswerIsStoppedByCtrlC) {
       EXPECT_EQ(program.Wait(), 0);
       return;
     }
+    program.ReadUntil("leaves)");  // the answer had ended: Ctrl-C met the prompt
+    program.ReadUntil(">>> ");
   }
   FAIL() << "no answer was stopped";
 }
