@@ -152,11 +152,12 @@ def check_fp8(table, name, work, seed, rows, cols, scale):
     tokens = golden["tokens_17"]
     with torch.no_grad():
         expected = load(plain)(tokens.long()[None], use_cache=False).logits[0]
+    limit = LOGITS * max(1.0, expected.abs().max().item())  # weights drawn `scale` times larger make larger logits
     for flags, check in (([], "expanded"), (["--keep-fp8"], "kept in FP8")):
         run(ROOT / "build/fathom_probe", "--model", folder, "--tokens", ids(tokens), "--out", work / "fp8.safetensors", *flags)
         ours = load_file(work / "fp8.safetensors")
-        table.close(case, f"logits, {check}", ours["logits_0"], expected, LOGITS)
-        table.close(case, f"logits through the cache, {check}", ours["paged_0"], expected, LOGITS)
+        table.close(case, f"logits, {check}", ours["logits_0"], expected, limit)
+        table.close(case, f"logits through the cache, {check}", ours["paged_0"], expected, limit)
 
 
 def main():
