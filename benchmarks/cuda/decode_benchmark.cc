@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "bench/random_model.h"
 #include "engine/model_runner.h"
 #include "model/weight_table.h"
 #include "ops/cuda_backend.h"
@@ -22,27 +23,6 @@ namespace {
 using namespace fathom;
 
 double Now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
-
-ModelConfig V2Lite() {
-  ModelConfig config;
-  config.architecture = Architecture::kDeepseekV2;
-  config.vocab_size = 102400;
-  config.hidden_size = 2048;
-  config.num_hidden_layers = 27;
-  config.num_attention_heads = config.num_key_value_heads = 16;
-  config.intermediate_size = 10944;
-  config.moe_intermediate_size = 1408;
-  config.n_routed_experts = 64;
-  config.n_shared_experts = 2;
-  config.num_experts_per_tok = 6;
-  config.n_group = config.topk_group = 1;
-  config.routing = Routing::kGreedySoftmax;
-  config.norm_topk_prob = false;
-  config.routed_scaling_factor = 1.0;
-  config.first_k_dense_replace = 1;
-  config.q_lora_rank.reset();
-  return config;
-}
 
 double CopyBandwidth() {
   const auto options = at::TensorOptions().dtype(at::kBFloat16).device(at::kCUDA);
@@ -96,7 +76,7 @@ int main(int argc, char** argv) {
   fmt::print("{}: copy {:.0f} GB/s (read + written)\n", name, bandwidth * 1e-9);
   ModelOptions options;
   options.device = at::Device(at::kCUDA, 0);
-  const auto model = std::make_shared<Model>(V2Lite(), options);
+  const auto model = std::make_shared<Model>(NamedConfig("v2-lite"), options);
   model->InitializeRandom(1);
   for (const int64_t batch : batches) {
     ModelRunner runner(model, {.max_sequence_tokens = kPrompt + kWarmUp + steps + 1, .num_sequences = batch, .use_graphs = !eager});
