@@ -194,7 +194,7 @@ int RunChat(const ChatFlags& flags, const CommonOptions& common) {
   const bool at_terminal = isatty(STDIN_FILENO) != 0;
   const auto path = ResolveModelPath(common.model);
   const auto chat_template = LoadChatTemplate(path);
-  const LoadedCheckpoint model = LoadForGeneration(path, {.dtype = common.dtype, .device = ResolveDevice(common)});
+  const LoadedCheckpoint model = LoadForGeneration(path, {.dtype = common.dtype, .device = ResolveDevice(common), .gpu_layers = common.gpu_layers, .cpu_moe = common.cpu_moe});
   const auto& tokenizer = model.loaded.tokenizer;
   const ModelConfig& config = model.loaded.model->config();
 

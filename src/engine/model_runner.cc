@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "model/placement.h"
 
 namespace fathom {
 namespace {
@@ -46,9 +47,9 @@ class BatchBuilder {
 
 ModelRunner::ModelRunner(std::shared_ptr<const Model> model, const RunnerLimits& limits)
     : model_(std::move(model)), limits_(limits), allocator_(PagesFor(limits.max_sequence_tokens) * limits.num_sequences),
-      cache_(model_->config(), PagesFor(limits.max_sequence_tokens) * limits.num_sequences + (model_->options().device.is_cuda() ? 1 : 0),
-             model_->options().dtype, model_->options().device) {
-  if (model_->options().device.is_cuda() && limits.use_graphs) {
+      cache_(model_->config(), model_->options(),
+             PagesFor(limits.max_sequence_tokens) * limits.num_sequences + (model_->options().device.is_cuda() ? 1 : 0)) {
+  if (model_->options().device.is_cuda() && limits.use_graphs && !IsSplit(model_->config(), model_->options())) {
     const int64_t width = PagesFor(limits.max_sequence_tokens);
     graphs_ = std::make_unique<DecodeGraphs>(*model_, cache_, width, static_cast<int32_t>(width * limits.num_sequences));
   }
