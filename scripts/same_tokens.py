@@ -48,7 +48,7 @@ def main():
     prompts = [start + end for end in ENDS for start in STARTS][:args.prompts]
     with ThreadPoolExecutor(max(1, (os.cpu_count() or 2) // 2)) as pool:
         cpu = list(pool.map(lambda p: generate(args, "cpu", p), prompts))
-    with ThreadPoolExecutor(4) as pool:
+    with ThreadPoolExecutor(8) as pool:
         cuda = list(pool.map(lambda p: generate(args, "cuda", p), prompts))
     same = ties = failed = 0
     for prompt, (tokens, logprobs), (other, other_logprobs) in zip(prompts, cpu, cuda):
