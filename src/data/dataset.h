@@ -42,4 +42,7 @@ struct Dataset {
   static std::shared_ptr<const Dataset> Open(const DataSpec& spec, const std::filesystem::path& tokenizer_path, const DatasetOptions& options);
 };
 
+// The folder below `cache` for the tokens of a source: named after it and after all that they depend on.
+std::filesystem::path CacheFolder(const std::filesystem::path& cache, const SourceSpec& source, uint64_t tokenizer_hash);
+
 }  // namespace fathom

@@ -13,6 +13,7 @@ ALLOWED = {
     "ops": {"base"},
     "text": {"base"},
     "data": {"base", "text"},
+    "parquet": {"data"},
     "model": {"base", "ops"},
     "checkpoint": {"base", "ops", "model"},
     "engine": {"base", "ops", "text", "model", "checkpoint"},
