@@ -14,6 +14,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/nearest_name.h"
 #include "cli/arguments.h"
 #include "cli/compute_device.h"
 #include "cli/verbs.h"
