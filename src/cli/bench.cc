@@ -43,11 +43,11 @@ at::ScalarType ParseDtype(const std::string& flag) {
 double Percent(double part, double whole) { return whole > 0 ? 100 * part / whole : 0; }
 
 std::shared_ptr<Model> LoadOrMake(const BenchFlags& flags, const CommonOptions& common) {
-  const c10::Device device = ResolveDevice(common);
-  if (!flags.config.empty()) return MakeRandomModel(NamedConfig(flags.config), {.dtype = ParseDtype(common.dtype), .device = device, .device_layers = common.gpu_layers,
-                                                                             .host_experts = common.cpu_moe});
-  return LoadForGeneration(ResolveModelPath(common.model), {.dtype = common.dtype, .device = device, .gpu_layers = common.gpu_layers,
-                                                               .cpu_moe = common.cpu_moe, .need_tokenizer = false}).loaded.model;
+  if (!flags.config.empty()) {
+    return MakeRandomModel(NamedConfig(flags.config), {.dtype = ParseDtype(common.dtype), .device = ResolveDevice(common),
+                                                       .device_layers = common.gpu_layers, .host_experts = common.cpu_moe});
+  }
+  return LoadForGeneration(ResolveModelPath(common.model), LoadOptionsOf(common, false)).loaded.model;
 }
 
 int BenchModel(const BenchFlags& flags, const CommonOptions& common) {
