@@ -9,6 +9,8 @@ VerbFunction AddScore(CLI::App& app, CommonOptions& common);
 VerbFunction AddConvert(CLI::App& app, CommonOptions& common);
 VerbFunction AddInspect(CLI::App& app, CommonOptions& common);
 VerbFunction AddTokenize(CLI::App& app, CommonOptions& common);
+VerbFunction AddData(CLI::App& app, CommonOptions& common);
+VerbFunction AddTokenizer(CLI::App& app, CommonOptions& common);
 VerbFunction AddModels(CLI::App& app, CommonOptions& common);
 VerbFunction AddBench(CLI::App& app, CommonOptions& common);
 VerbFunction AddDoctor(CLI::App& app, CommonOptions& common);
@@ -21,6 +23,8 @@ const std::vector<Verb>& Verbs() {
       {"tokenize", AddTokenize},
       {"inspect", AddInspect},
       {"convert", AddConvert},
+      {"data", AddData},
+      {"tokenizer", AddTokenizer},
       {"models", AddModels},
       {"bench", AddBench},
       {"doctor", AddDoctor},

@@ -12,12 +12,14 @@ ALLOWED = {
     "base": set(),
     "ops": {"base"},
     "text": {"base"},
+    "data": {"base", "text"},
+    "parquet": {"data"},
     "model": {"base", "ops"},
     "checkpoint": {"base", "ops", "model"},
     "engine": {"base", "ops", "text", "model", "checkpoint"},
     "bench": {"base", "ops", "text", "model", "checkpoint", "engine"},
     "cuda": {"base", "ops"},
-    "cli": {"base", "ops", "text", "model", "checkpoint", "engine", "bench"},
+    "cli": {"base", "ops", "text", "data", "model", "checkpoint", "engine", "bench"},
 }
 
 
