@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "ops/attention/attention.h"
+#include "ops/cache/fp8_latents.h"
 #include "ops/cuda_backend.h"
 #include "ops/experts/experts.h"
 #include "ops/linear/linear_rows.h"
@@ -156,6 +157,17 @@ void BenchMla() {
       calls.push_back([=] { ops::mla_paged_attention(q_latent, q_rope, pages, shifted, cu_q, lens, 0.05, std::nullopt); });
     }
     Report(fmt::format("mla_paged_attention b={} q={} h={} kv={}", batch, queries, heads, length), bytes, flop, calls);
+    if (length < 4096) continue;
+    const int64_t row = ops::Fp8LatentBytes(512, 64);
+    const Tensor fp8 = at::empty({total, 64, row}, kBf16.dtype(at::kByte));
+    ops::store_fp8_latents(fp8.view({-1, row}), at::arange(total * 64, kBf16.dtype(at::kLong)), pages.view({-1, 576}).narrow(1, 0, 512),
+                           pages.view({-1, 576}).narrow(1, 512, 64));
+    calls.clear();
+    for (int i = 0; i < 8; ++i) {
+      const Tensor shifted = table.add(static_cast<int64_t>(i * batch * pages_a_sequence % (total - batch * pages_a_sequence + 1)));
+      calls.push_back([=] { ops::mla_paged_attention(q_latent, q_rope, fp8, shifted, cu_q, lens, 0.05, std::nullopt); });
+    }
+    Report(fmt::format("  FP8 cache, the same"), bytes - 2.0 * batch * length * 576 + 1.0 * batch * length * row, flop, calls);
   }
 }
 

@@ -9,6 +9,7 @@
 #include "cuda/attention/attention_kernel.h"
 #include "cuda/attention/choose_kernel.h"
 #include "cuda/launch.h"
+#include "ops/cache/expand_fp8_latents.h"
 
 namespace fathom::cuda {
 namespace {
@@ -32,6 +33,7 @@ AttentionShape ShapeOf(const AttentionParams& params, bool is_aligned, bool has_
           .is_16_bit = params.dtype != Dtype::kF32,
           .is_aligned = is_aligned,
           .has_topk = has_topk,
+          .is_fp8 = params.is_fp8,
           .tokens = params.tokens,
           .batch = params.batch,
           .heads = params.heads,
@@ -203,19 +205,25 @@ Tensor MlaPagedAttention(const Tensor& q_latent_THR, const Tensor& q_rope_THD, c
   const c10::cuda::CUDAGuard guard(q_latent_THR.device());
   const Tensor q_latent = LastDimContiguous(q_latent_THR), q_rope = LastDimContiguous(q_rope_THD);
   const int64_t latent = q_latent.size(2), rope = q_rope.size(2);
+  const bool is_fp8 = pages.scalar_type() == at::kByte;
   Tensor out = at::empty(q_latent.sizes(), q_latent.options());
   if (q_latent.size(0) == 0) return out;
   AttentionParams params;
   params.k = PagedLayout(pages);
   params.v = params.k;
+  params.is_fp8 = is_fp8;
   SetPages(params, page_table, cu_q, kv_lens, pages.size(1));
   params.dk = static_cast<int>(latent + rope);
   params.dv = static_cast<int>(latent);
   params.scale = static_cast<float>(scale);
   params.out = out.mutable_data_ptr();
   SetQueries(params, q_latent);
-  const AttentionShape shape = ShapeOf(params, HasAlignedRows(q_latent) && HasAlignedRows(q_rope) && HasAlignedRows(pages), topk_idx.has_value());
+  const AttentionShape shape = ShapeOf(params, HasAlignedRows(q_latent) && HasAlignedRows(q_rope) && (is_fp8 || HasAlignedRows(pages)), topk_idx.has_value());
   const AttentionKernel kernel = ChooseMlaAttention(shape);
+  if (is_fp8 && (kernel != AttentionKernel::kWgmma || params.dtype != Dtype::kBf16 || !pages.is_contiguous())) {
+    const auto [expanded, table] = ops::ExpandFp8Pages(pages, page_table, latent, q_latent.scalar_type());
+    return MlaPagedAttention(q_latent, q_rope, expanded, table, cu_q, kv_lens, scale, topk_idx);
+  }
   if (kernel != AttentionKernel::kPlain) {
     params.q_rope = q_rope.const_data_ptr();
     params.q_rope_token_stride = q_rope.stride(0);
@@ -223,7 +231,9 @@ Tensor MlaPagedAttention(const Tensor& q_latent_THR, const Tensor& q_rope_THD, c
     const int64_t mma_blocks = static_cast<int64_t>(params.tokens) * MlaRowTiles(params.heads);
     const bool is_wgmma = kernel == AttentionKernel::kWgmma;
     const Splits splits = SetSplits(params, is_wgmma ? LikelyMlaWgmmaTiles(params.tokens, params.heads, params.batch) : mma_blocks, 1, q_latent);
-    if (!is_wgmma || !LaunchMlaWgmma(params, pages.size(0), CurrentStream())) LaunchMlaDecode(params, CurrentStream());
+    const bool is_launched = is_wgmma && LaunchMlaWgmma(params, pages.size(0), CurrentStream());
+    TORCH_CHECK(is_launched || !is_fp8, "mla_paged_attention on CUDA: no tensor map of an FP8 cache of ", pages.size(0), " pages");
+    if (!is_launched) LaunchMlaDecode(params, CurrentStream());
     if (params.num_splits > 1) LaunchCombineSplits(params, CurrentStream());
   } else {
     const Tensor q = at::cat({q_latent, q_rope}, 2);

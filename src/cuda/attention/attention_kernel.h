@@ -33,6 +33,7 @@ struct AttentionParams {
   void* out = nullptr;
   float* lse = nullptr;
   Dtype dtype = Dtype::kF32;
+  bool is_fp8 = false;  // MLA on Hopper, bf16 queries: pages of ops/cache/fp8_latents.h; strides in bytes
   // The keys of a query are cut into num_splits parts; with more than one, part s leaves its own softmax's result in
   // partial_out [num_splits, tokens, heads, dv] and its base-2 logsumexp in partial_lse [tokens, heads, num_splits].
   int num_splits = 1;

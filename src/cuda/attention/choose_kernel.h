@@ -17,6 +17,7 @@ struct AttentionShape {
   bool is_16_bit = false;
   bool is_aligned = false;  // rows of q, k and v begin at multiples of 16 bytes
   bool has_topk = false;
+  bool is_fp8 = false;      // MLA's cache in FP8
   int64_t tokens = 0, batch = 0, heads = 0, kv_heads = 1, dk = 0, dv = 0;
   int64_t page_size = 0;  // 0: packed
   int64_t max_keys = 0;   // paged: of a sequence, as its page table allows
@@ -36,7 +37,7 @@ inline AttentionKernel ChooseAttention(const AttentionShape& s) {
 inline AttentionKernel ChooseMlaAttention(const AttentionShape& s) {
   if (!s.is_16_bit || !s.is_aligned || s.has_topk || s.dk != 576 || s.dv != 512) return AttentionKernel::kPlain;
   // Few heads on few keys: a step is its latency, and the smaller kernel starts sooner.
-  const bool is_tiny = s.heads <= 16 && s.batch * s.max_keys <= 2048;
+  const bool is_tiny = !s.is_fp8 && s.heads <= 16 && s.batch * s.max_keys <= 2048;
   return s.has_wgmma && s.page_size % 64 == 0 && !is_tiny ? AttentionKernel::kWgmma : AttentionKernel::kMma;
 }
 
