@@ -1,5 +1,8 @@
 #include "cuda/attention/mla_wgmma.cuh"
 
+#include "cuda/attention/choose_kernel.h"
+#include "cuda/tensor_map.h"
+
 namespace fathom::cuda {
 namespace {
 
