@@ -129,6 +129,13 @@ void HandOverFp8(const Job& job, std::mutex& mutex) {
 
 }  // namespace
 
+bool HasFp8Blocks(const Checkpoint& checkpoint) {
+  if (!checkpoint.config.quantization) return false;
+  const std::vector<WeightSource> sources = FindSources(checkpoint);
+  return std::all_of(sources.begin(), sources.end(),
+                     [](const WeightSource& source) { return !IsFp8Matrix(source.spec) || !source.spec.tied_to.empty() || source.fp8_values != nullptr; });
+}
+
 std::unique_ptr<Model> LoadModel(const Checkpoint& checkpoint, const ModelOptions& asked) {
   const std::vector<WeightSource> sources = FindSources(checkpoint);
   ModelOptions options = asked;

@@ -26,6 +26,9 @@ struct ModelOptions {
   int64_t device_layers = -1;
   bool host_experts = false;
   bool keep_fp8 = false;  // keep V3's FP8 block weights in FP8 (half the memory) instead of expanding them to dtype
+  // Train in FP8 (arXiv 2412.19437, 3.3): all three products of attention's and the feed-forward networks' matrices take e4m3 blocks; leaves, embedding, head,
+  // router, norms and attention itself keep their dtypes. dtype bf16 or f32.
+  bool fp8_training = false;
   // Keep a GGUF file's blocks as they are where the CPU has products for their format (dtype bf16): decode reads fewer bytes. For inference.
   bool keep_ggml = false;
   std::map<std::string, ops::BlockFormat> block_formats = {};  // of the weights that may keep their blocks; LoadModel fills it

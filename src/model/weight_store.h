@@ -49,6 +49,9 @@ class WeightStore {
   at::Tensor Allocate(const WeightSpec& first, const std::string& name, const std::vector<int64_t>& shape);
   bool KeepsFp8(const WeightSpec& spec) const;
   std::shared_ptr<LinearWeight> MakeFp8(const std::vector<WeightRole>& roles, int64_t layer_idx, int64_t expert_idx);
+  bool CanStackFp8(const std::vector<WeightRole>& roles, int64_t layer_idx, int64_t expert_idx) const;
+  void StackFp8(const std::vector<WeightRole>& roles, int64_t layer_idx, int64_t expert_idx, const at::Tensor& values_NK, const at::Tensor& scales);
+  std::shared_ptr<GroupedWeight> MakeFp8Grouped(const std::vector<WeightRole>& roles, int64_t layer_idx);
 
   const ModelConfig& config_;
   const ModelOptions& options_;
