@@ -178,7 +178,7 @@ TEST(Fp8Linear, MatchesTheExpandedProductForOneMatrix) {
   RandomTensors random(41);
   for (const at::ScalarType dtype : {at::kBFloat16, at::kFloat}) {
     for (const auto& [M, N, K] : std::vector<std::tuple<int64_t, int64_t, int64_t>>{
-             {1, 8, 16}, {128, 128, 128}, {5, 136, 400}, {300, 264, 256}, {257, 576, 912}, {64, 24, 2064}, {700, 520, 1040}}) {
+             {1, 8, 16}, {128, 128, 128}, {5, 136, 400}, {300, 264, 256}, {257, 576, 912}, {64, 24, 2064}, {700, 520, 1040}, {1040, 256, 1024}}) {
       const Fp8Rows x = Poisoned(fp8_quantize_rows(Uneven(random, {M, K}, at::kBFloat16)));
       const Fp8Blocks w = Poisoned(fp8_quantize_weight(Uneven(random, {1, N, K}, at::kFloat)).plain);
       const Tensor y = fp8_linear(x, w, std::nullopt, dtype);
@@ -200,7 +200,7 @@ TEST(Fp8Linear, GivesEachExpertsRowsItsOwnMatrix) {
   for (const std::vector<int32_t>& counts : std::vector<std::vector<int32_t>>{{3, 0, 130}, {0, 0, 257, 1}, {128, 256, 64}, {1, 1, 1, 1, 1, 1, 1, 40}, {700, 300}}) {
     const Tensor offsets = Offsets(counts);
     const int64_t M = offsets[-1].item<int>(), E = static_cast<int64_t>(counts.size());
-    for (const auto& [N, K] : std::vector<std::pair<int64_t, int64_t>>{{136, 272}, {384, 128}}) {
+    for (const auto& [N, K] : std::vector<std::pair<int64_t, int64_t>>{{144, 272}, {384, 128}}) {
       const Fp8Rows x = Poisoned(fp8_quantize_rows(Uneven(random, {M, K}, at::kBFloat16)));
       const Fp8WeightForms forms = fp8_quantize_weight(Uneven(random, {E, N, K}, at::kBFloat16));
       const Fp8Blocks w = Poisoned(forms.plain), wt = Poisoned(forms.transposed);

@@ -1,8 +1,10 @@
 #include "ops/fp8/fp8.h"
 
+#include <ATen/ops/_scaled_mm.h>
 #include <ATen/ops/empty.h>
 #include <torch/library.h>
 
+#include <optional>
 #include <tuple>
 #include <vector>
 
@@ -85,9 +87,16 @@ Fp8Output OutputOf(at::ScalarType dtype) { return dtype == at::kFloat ? Fp8Outpu
 // The columns of an output that the product kernel can store.
 bool CanStore(int64_t columns, at::ScalarType dtype) { return columns % (dtype == at::kFloat ? 2 : 8) == 0; }
 
+// Large dense products are cuBLASLt's, which takes the same operands: shapes in whole blocks, scales of w in rows of 16 bytes.
+bool IsForLibrary(int64_t M, int64_t N, int64_t K, const OptionalTensor& offsets, at::ScalarType dtype) {
+  return !offsets && dtype == at::kBFloat16 && M >= 1024 && M % 16 == 0 && N % 128 == 0 && K % 512 == 0;
+}
+
 Tensor Linear(const Tensor& x, const Tensor& x_scales, const Tensor& w, const Tensor& w_scales, const OptionalTensor& offsets, at::ScalarType dtype) {
   const c10::cuda::CUDAGuard guard(x.device());
   const int64_t M = x.size(0), K = x.size(1), E = w.size(0), N = w.size(1);
+  if (ComputeMajor() == 9 && IsForLibrary(M, N, K, offsets, dtype))
+    return at::_scaled_mm(x, w.select(0, 0).t(), x_scales.t(), w_scales.select(0, 0).t(), std::nullopt, std::nullopt, dtype);
   if (ComputeMajor() == 9 && M > 0 && N > 0 && K > 0 && K % 16 == 0 && CanStore(N, dtype) && IsAligned16(x) && IsAligned16(w)) {
     Tensor y = at::empty({M, N}, x.options().dtype(dtype));
     Fp8LinearParams params;
