@@ -42,7 +42,11 @@ struct Model::Impl {
     FATHOM_CHECK(0 <= first && first <= last && last <= config.num_hidden_layers, "layers {} .. {} of {}", first, last, config.num_hidden_layers);
     if (first == last) return;
     const LayerStep step = StepOf(batch, context);
-    for (int64_t i = first; i < last; ++i) layers[static_cast<size_t>(i)](stream, step);
+    for (int64_t i = first; i < last; ++i) {
+      const DecoderLayer& layer = layers[static_cast<size_t>(i)];
+      if (context.recompute != nullptr && context.recompute->HasLayer(i)) RunAgainInBackward(layer, stream, step);
+      else layer(stream, step);
+    }
   }
 
   const MtpModule& MtpAt(int64_t depth_idx) const {
@@ -144,12 +148,14 @@ at::Tensor Model::Forward(const PackedBatch& batch, const ForwardContext& contex
 
 at::Tensor Model::Head(const at::Tensor& hidden_rows) const { return impl_->head(hidden_rows); }
 
+at::Tensor Model::HeadWeight() const { return impl_->head.weight()->trainable(); }
+
 at::Tensor Model::Mtp(int64_t depth_idx, const at::Tensor& hidden_TD, const PackedBatch& next_tokens, const ForwardContext& context) const {
   return impl_->MtpAt(depth_idx)(Embed(next_tokens.tokens_T), hidden_TD, impl_->StepOf(next_tokens, context));
 }
 
-at::Tensor Model::MtpHead(int64_t depth_idx, const at::Tensor& mtp_hidden_TD) const {
-  return Head(impl_->MtpAt(depth_idx).HeadNorm(mtp_hidden_TD));
-}
+at::Tensor Model::MtpHeadNorm(int64_t depth_idx, const at::Tensor& mtp_hidden_TD) const { return impl_->MtpAt(depth_idx).HeadNorm(mtp_hidden_TD); }
+
+at::Tensor Model::MtpHead(int64_t depth_idx, const at::Tensor& mtp_hidden_TD) const { return Head(MtpHeadNorm(depth_idx, mtp_hidden_TD)); }
 
 }  // namespace fathom

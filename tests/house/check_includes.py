@@ -15,9 +15,10 @@ ALLOWED = {
     "model": {"base", "ops"},
     "checkpoint": {"base", "ops", "model"},
     "engine": {"base", "ops", "text", "model", "checkpoint"},
-    "bench": {"base", "ops", "text", "model", "checkpoint", "engine"},
+    "train": {"base", "ops", "text", "model", "checkpoint"},
+    "bench": {"base", "ops", "text", "model", "checkpoint", "engine", "train"},
     "cuda": {"base", "ops"},
-    "cli": {"base", "ops", "text", "model", "checkpoint", "engine", "bench"},
+    "cli": {"base", "ops", "text", "model", "checkpoint", "engine", "train", "bench"},
 }
 
 

@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <memory>
 
+#include "model/recompute.h"
+
 namespace fathom {
 
 // The stored form of E matrices [N, K].
@@ -28,6 +30,7 @@ class GroupedLinear {
   GroupedLinear() = default;
   explicit GroupedLinear(std::shared_ptr<GroupedWeight> weight);
   at::Tensor operator()(const at::Tensor& x_MK, const at::Tensor& offsets) const;
+  at::Tensor operator()(const Remade& x_MK, const at::Tensor& offsets) const;  // a backward makes x again
   const std::shared_ptr<GroupedWeight>& weight() const { return weight_; }
   explicit operator bool() const { return weight_ != nullptr; }
 

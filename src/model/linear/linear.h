@@ -9,6 +9,8 @@
 #include <memory>
 #include <optional>
 
+#include "model/recompute.h"
+
 namespace fathom {
 
 // The stored form of a weight: dense values, or a quantised format. One implementation a format (DenseWeight, Fp8BlockWeight).
@@ -42,6 +44,7 @@ class Linear {
   Linear() = default;
   Linear(std::shared_ptr<LinearWeight> weight, std::optional<at::Tensor> bias);
   at::Tensor operator()(const at::Tensor& x) const;  // x [..., K] -> [..., N]
+  at::Tensor operator()(const Remade& x_MK) const;    // the same; a backward makes x again
   // The product with rows r0 .. r1 (without bias), and with their transpose. Not differentiable.
   at::Tensor ApplyRows(const at::Tensor& x_MK, int64_t r0, int64_t r1) const;
   at::Tensor ApplyRowsTransposed(const at::Tensor& y_MR, int64_t r0, int64_t r1) const;
