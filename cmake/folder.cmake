@@ -15,6 +15,7 @@ function(fathom_folder name)
   else()
     add_library(fathom_${name} STATIC ${sources})
   endif()
+  set_target_properties(fathom_${name} PROPERTIES OPTIMIZE_DEPENDENCIES ON)  # an archive waits for no other
   target_include_directories(fathom_${name} PUBLIC ${CMAKE_SOURCE_DIR}/src)
   target_link_libraries(fathom_${name} PUBLIC ${ARG_DEPS})
 endfunction()

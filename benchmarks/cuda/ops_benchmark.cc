@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "ops/attention/attention.h"
+#include "ops/cache/fp8_latents.h"
 #include "ops/cuda_backend.h"
 #include "ops/experts/experts.h"
 #include "ops/linear/linear_rows.h"
@@ -136,28 +137,43 @@ void BenchGroupedLinear() {
 }
 
 void BenchMla() {
-  for (const auto& [batch, heads, length] :
-       std::vector<std::tuple<int64_t, int64_t, int64_t>>{{1, 16, 512}, {1, 16, 4096}, {8, 16, 4096}, {64, 16, 4096}, {128, 16, 512}, {128, 16, 4096}, {128, 16, 8192}, {1, 128, 4096}, {128, 128, 4096}}) {
+  struct Shape {
+    int64_t batch, heads, length, queries = 1;
+  };
+  for (const auto& [batch, heads, length, queries] :
+       std::vector<Shape>{{1, 16, 512}, {1, 16, 4096}, {8, 16, 4096}, {64, 16, 4096}, {128, 16, 512}, {128, 16, 4096}, {128, 16, 8192}, {128, 16, 4096, 2},
+                          {128, 16, 4096, 4}, {1, 128, 4096}, {8, 128, 4096}, {128, 128, 4096}, {64, 128, 4096, 2}}) {
     const int64_t pages_a_sequence = length / 64;
     const int64_t total = std::max<int64_t>(batch * pages_a_sequence, 2048);
     const Tensor pages = at::randn({total, 64, 576}, kBf16);
     const Tensor table = at::arange(batch * pages_a_sequence, at::TensorOptions().dtype(at::kInt)).view({batch, pages_a_sequence}).to(at::kCUDA);
-    const Tensor cu_q = at::arange(batch + 1, at::TensorOptions().dtype(at::kInt)).to(at::kCUDA);
+    const Tensor cu_q = at::arange(batch + 1, at::TensorOptions().dtype(at::kInt)).mul(queries).to(at::kInt).to(at::kCUDA);
     const Tensor lens = at::zeros({batch}, at::TensorOptions().dtype(at::kInt)).add(length).to(at::kCUDA);
-    const Tensor q_latent = at::randn({batch, heads, 512}, kBf16), q_rope = at::randn({batch, heads, 64}, kBf16);
-    const double bytes = 2.0 * batch * (length * 576 + heads * (576 + 512)), flop = 2.0 * batch * heads * length * (576 + 512);
+    const Tensor q_latent = at::randn({batch * queries, heads, 512}, kBf16), q_rope = at::randn({batch * queries, heads, 64}, kBf16);
+    const double bytes = 2.0 * batch * (length * 576 + queries * heads * (576 + 512)), flop = 2.0 * batch * queries * heads * length * (576 + 512);
     std::vector<std::function<void()>> calls;
     for (int i = 0; i < 8; ++i) {
       const Tensor shifted = table.add(static_cast<int64_t>(i * batch * pages_a_sequence % (total - batch * pages_a_sequence + 1)));
       calls.push_back([=] { ops::mla_paged_attention(q_latent, q_rope, pages, shifted, cu_q, lens, 0.05, std::nullopt); });
     }
-    Report(fmt::format("mla_paged_attention b={} h={} kv={}", batch, heads, length), bytes, flop, calls);
+    Report(fmt::format("mla_paged_attention b={} q={} h={} kv={}", batch, queries, heads, length), bytes, flop, calls);
+    if (length < 4096) continue;
+    const int64_t row = ops::Fp8LatentBytes(512, 64);
+    const Tensor fp8 = at::empty({total, 64, row}, kBf16.dtype(at::kByte));
+    ops::store_fp8_latents(fp8.view({-1, row}), at::arange(total * 64, kBf16.dtype(at::kLong)), pages.view({-1, 576}).narrow(1, 0, 512),
+                           pages.view({-1, 576}).narrow(1, 512, 64));
+    calls.clear();
+    for (int i = 0; i < 8; ++i) {
+      const Tensor shifted = table.add(static_cast<int64_t>(i * batch * pages_a_sequence % (total - batch * pages_a_sequence + 1)));
+      calls.push_back([=] { ops::mla_paged_attention(q_latent, q_rope, fp8, shifted, cu_q, lens, 0.05, std::nullopt); });
+    }
+    Report(fmt::format("  FP8 cache, the same"), bytes - 2.0 * batch * length * 576 + 1.0 * batch * length * row, flop, calls);
   }
 }
 
 void BenchPrefill() {
   for (const auto& [batch, length, heads, dk, dv] : std::vector<std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t>>{
-           {1, 4096, 16, 192, 128}, {32, 512, 16, 192, 128}, {1, 4096, 128, 192, 128}, {1, 4096, 32, 128, 128}}) {
+           {1, 4096, 16, 192, 128}, {32, 512, 16, 192, 128}, {8, 2048, 16, 192, 128}, {1, 4096, 128, 192, 128}, {1, 4096, 32, 128, 128}, {8, 2048, 16, 64, 64}}) {
     const int64_t tokens = batch * length;
     const Tensor q = at::randn({tokens, heads, dk}, kBf16), k = at::randn({tokens, heads, dk}, kBf16), v = at::randn({tokens, heads, dv}, kBf16);
     const Tensor cu = at::arange(batch + 1, at::TensorOptions().dtype(at::kInt)).mul(length).to(at::kInt).to(at::kCUDA);

@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <system_error>
 #include <utility>
 
 #include "base/error.h"
@@ -35,6 +36,26 @@ size_t CheckReadable(int fd, const std::filesystem::path& path) {
   return static_cast<size_t>(info.st_size);
 }
 
+// False with errno set when not all could be written.
+bool WriteAll(int fd, std::span<const std::string_view> pieces) {
+  for (const std::string_view bytes : pieces) {
+    for (size_t done = 0; done < bytes.size();) {
+      const ssize_t put = ::write(fd, bytes.data() + done, bytes.size() - done);
+      if (put < 0 && errno == EINTR) continue;
+      if (put < 0) return false;
+      done += static_cast<size_t>(put);
+    }
+  }
+  return true;
+}
+
+// A device or a named pipe is written to; renaming a file over it would take it away.
+void WriteToDevice(const std::filesystem::path& path, std::span<const std::string_view> pieces) {
+  const Descriptor device(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
+  if (device.get() < 0 || !WriteAll(device.get(), pieces))
+    ThrowMachineError("cannot write {}: {}", path.string(), std::strerror(errno));
+}
+
 }  // namespace
 
 std::string ReadFile(const std::filesystem::path& path) {
@@ -56,7 +77,13 @@ void WriteFileAtomically(const std::filesystem::path& path, std::string_view byt
 }
 
 void WriteFileAtomically(const std::filesystem::path& path, std::span<const std::string_view> pieces) {
-  const std::string temporary = fmt::format("{}.tmp{}", path.string(), ::getpid());
+  struct stat info {};
+  const bool exists = ::stat(path.c_str(), &info) == 0;
+  if (exists && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode)) return WriteToDevice(path, pieces);
+  std::error_code error;
+  std::filesystem::path target = exists ? std::filesystem::canonical(path, error) : path;  // a link stays a link
+  if (error) target = path;
+  const std::string temporary = fmt::format("{}.tmp{}", target.string(), ::getpid());
   const auto fail = [&](const char* step) {
     const std::string reason = std::strerror(errno);
     ::unlink(temporary.c_str());
@@ -65,17 +92,10 @@ void WriteFileAtomically(const std::filesystem::path& path, std::span<const std:
   {
     const Descriptor file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
     if (file.get() < 0) fail("create");
-    for (const std::string_view bytes : pieces) {
-      for (size_t done = 0; done < bytes.size();) {
-        const ssize_t put = ::write(file.get(), bytes.data() + done, bytes.size() - done);
-        if (put < 0 && errno == EINTR) continue;
-        if (put < 0) fail("write");
-        done += static_cast<size_t>(put);
-      }
-    }
+    if (!WriteAll(file.get(), pieces)) fail("write");
     if (::fsync(file.get()) != 0) fail("sync");
   }
-  if (::rename(temporary.c_str(), path.c_str()) != 0) fail("rename");
+  if (::rename(temporary.c_str(), target.c_str()) != 0) fail("rename");
 }
 
 MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {

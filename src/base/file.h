@@ -12,7 +12,8 @@ namespace fathom {
 // The bytes of a file. Throws UserError naming the path when it does not exist, is a folder or cannot be read.
 std::string ReadFile(const std::filesystem::path& path);
 
-// Writes `bytes` to a temporary file beside `path`, syncs it, and renames it over `path`.
+// Writes `bytes` to a temporary file beside `path`, syncs it, and renames it over `path` (over what `path` links to, when it
+// is a link). A device or a named pipe is written to instead.
 // Throws MachineError (disk full, no permission) with the system's reason; `path` is then as it was.
 void WriteFileAtomically(const std::filesystem::path& path, std::string_view bytes);
 // The same for pieces written one after another (large ones need not be joined in memory).

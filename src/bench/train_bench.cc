@@ -1,15 +1,10 @@
 #include "bench/train_bench.h"
 
-#include <ATen/Parallel.h>
-#include <ATen/ops/mm.h>
-#include <ATen/ops/randn.h>
-
 #include <algorithm>
 #include <chrono>
 #include <vector>
 
 #include "base/error.h"
-#include "bench/machine.h"
 #include "engine/random.h"
 #include "model/weight_table.h"
 #include "ops/cuda_backend.h"
@@ -73,23 +68,6 @@ TrainBenchResult BenchTrain(const std::shared_ptr<Model>& model, const TrainBenc
   result.tokens_per_s = tokens / result.seconds_per_step;
   if (ops::CudaTable() != nullptr && model->options().device.is_cuda()) result.peak_bytes = static_cast<double>(ops::CudaTable()->peak_bytes());
   return result;
-}
-
-double MeasureDeviceProduct(at::Device device) {
-  if (device.is_cpu()) return MeasureMatrixRate(at::get_num_threads(), at::kBFloat16) / 1e3;
-  constexpr int64_t kSize = 8192;
-  const FathomCudaTable* cuda = ops::CudaTable();
-  const at::TensorOptions options = at::TensorOptions().dtype(at::kBFloat16).device(device);
-  const at::Tensor a = at::randn({kSize, kSize}, options), b = at::randn({kSize, kSize}, options);
-  double best = 0;
-  for (int run = 0; run < 12; ++run) {
-    cuda->synchronize();
-    const double start = Now();
-    for (int i = 0; i < 4; ++i) at::mm(a, b);
-    cuda->synchronize();
-    best = std::max(best, 4 * 2.0 * kSize * kSize * kSize / (Now() - start) / 1e12);
-  }
-  return best;
 }
 
 }  // namespace fathom

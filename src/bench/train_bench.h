@@ -35,7 +35,4 @@ struct TrainBenchResult {
 // Trains on random tokens: forward, backward, clip, optimizer, balance, metrics on the host, as Trainer::Step does.
 TrainBenchResult BenchTrain(const std::shared_ptr<Model>& model, const TrainBenchOptions& options);
 
-// TFLOP/s of a bf16 product of two square matrices on `device`, the best of several.
-double MeasureDeviceProduct(at::Device device);
-
 }  // namespace fathom

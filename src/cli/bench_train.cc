@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/json.h"
+#include "bench/machine.h"
 #include "bench/random_model.h"
 #include "bench/train_bench.h"
 #include "cli/compute_device.h"
@@ -41,7 +42,7 @@ int BenchTrainVerb(const TrainBenchFlags& flags, const std::string& config_name,
   const ModelConfig config = NamedConfig(config_name);
   const TrainBenchOptions options = OptionsOf(flags, config, batch, tokens);
   const at::ScalarType dtype = common.dtype == "fp32" ? at::kFloat : common.dtype == "fp16" ? at::kHalf : at::kBFloat16;
-  const double limit = MeasureDeviceProduct(device);
+  const double limit = MeasureLimits(device, at::kBFloat16).matrix_gflop_per_s / 1e3;
   InterruptGuard guard;
   const TrainBenchResult result = BenchTrain(MakeRandomModel(config, {.dtype = dtype, .device = device}), options);
   if (InterruptGuard::Interrupted()) return kExitInterrupted;

@@ -66,6 +66,12 @@ OrderedJson LoadConversation(const std::filesystem::path& path) {
   OrderedJson json = ReadOrderedJsonFile(path);
   OrderedJson messages = json.is_object() && json.contains("messages") ? json["messages"] : json;
   CheckMessages(messages, path.string());
+  for (size_t i = 0; i < messages.size(); ++i) {
+    const OrderedJson& message = messages[i];
+    const bool calls_tools = HasRole(message, "assistant") && message.contains("tool_calls");
+    FATHOM_USER_CHECK(calls_tools || (message.contains("content") && message["content"].is_string()),
+                      "{}: message {} must have a text as \"content\"", path.string(), i);
+  }
   return messages;
 }
 

@@ -19,7 +19,7 @@ OrderedJson CutHistory(const OrderedJson& messages, int64_t max_turns, const std
 int64_t CountTurns(const OrderedJson& messages);
 
 // A conversation on disk: {"messages": [...]}; a bare array of messages is read too. Throws UserError naming the file and the message that is
-// not {"role": system|user|assistant|tool, "content": text}.
+// not {"role": text, "content": text} (an assistant's that calls tools needs no content).
 void SaveConversation(const std::filesystem::path& path, const OrderedJson& messages);
 OrderedJson LoadConversation(const std::filesystem::path& path);
 

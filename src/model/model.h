@@ -21,6 +21,10 @@ namespace fathom {
 struct ModelOptions {
   at::ScalarType dtype = at::kBFloat16;  // of weights and activations
   at::Device device = at::kCPU;
+  // Where `device` cannot hold everything (model/placement.h): the last device_layers layers are on it and the others on the CPU (-1: all are on
+  // it), and with host_experts the routed experts of every layer stay on the CPU. Rows of hidden values travel, weights do not.
+  int64_t device_layers = -1;
+  bool host_experts = false;
   bool keep_fp8 = false;  // keep V3's FP8 block weights in FP8 (half the memory) instead of expanding them to dtype
   // Keep a GGUF file's blocks as they are where the CPU has products for their format (dtype bf16): decode reads fewer bytes. For inference.
   bool keep_ggml = false;
@@ -94,7 +98,7 @@ class Model {
   at::Tensor Layers(const at::Tensor& hidden_TD, const PackedBatch& batch, const ForwardContext& context, int64_t first, int64_t last) const;
   // The final norm.
   at::Tensor Norm(const at::Tensor& hidden_TD) const;
-  // Embed, all layers, norm: [T, D].
+  // Embed, all layers, norm: [T, D], on the model's device.
   at::Tensor Forward(const PackedBatch& batch, const ForwardContext& context) const;
   // Logits [rows, V] of hidden rows after the norm, in the model's dtype.
   at::Tensor Head(const at::Tensor& hidden_rows) const;

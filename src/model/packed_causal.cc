@@ -8,6 +8,7 @@
 #include "model/attention_backend.h"
 #include "model/layers/indexer.h"
 #include "model/mla_expansion.h"
+#include "model/placement.h"
 #include "ops/attention/attention.h"
 #include "ops/attention/mla_attention.h"
 
@@ -21,16 +22,18 @@ class PackedCausal final : public AttentionBackend {
         max_len_(batch.lens.empty() ? 0 : *std::max_element(batch.lens.begin(), batch.lens.end())) {}
 
   at::Tensor Gqa(int64_t, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, double scale) override {
-    return ops::packed_attention(q, k, v, cu_seqlens_, cu_seqlens_, scale, -1, std::nullopt, max_len_);
+    return ops::packed_attention(q, k, v, cu_seqlens_.On(q.device()), cu_seqlens_.On(q.device()), scale, -1, std::nullopt, max_len_);
   }
 
   at::Tensor Mla(int64_t, const MlaInputs& inputs) override {
     if (inputs.q_THD.defined()) {
       const at::Tensor kv_THC = (*inputs.kv_b)(inputs.latent_TR).view({inputs.q_THD.size(0), inputs.q_THD.size(1), -1});
-      return ops::mla_packed_attention(inputs.q_THD, kv_THC, inputs.k_rope_TD, cu_seqlens_, inputs.scale, Choose(inputs), max_len_);
+      return ops::mla_packed_attention(inputs.q_THD, kv_THC, inputs.k_rope_TD, cu_seqlens_.On(inputs.q_THD.device()), inputs.scale, Choose(inputs),
+                                       max_len_);
     }
     const ExpandedKeys keys = Expand(inputs, inputs.latent_TR, inputs.k_rope_TD);
-    return ops::packed_attention(keys.q_THD, keys.k_SHD, keys.v_SHD, cu_seqlens_, cu_seqlens_, inputs.scale, -1, Choose(inputs), max_len_);
+    const at::Tensor& cu_seqlens = cu_seqlens_.On(keys.q_THD.device());
+    return ops::packed_attention(keys.q_THD, keys.k_SHD, keys.v_SHD, cu_seqlens, cu_seqlens, inputs.scale, -1, Choose(inputs), max_len_);
   }
 
  private:
@@ -47,7 +50,7 @@ class PackedCausal final : public AttentionBackend {
     return StackChoices(choices);
   }
 
-  at::Tensor cu_seqlens_;
+  DeviceCopies cu_seqlens_;
   int64_t index_topk_;
   std::vector<int32_t> lens_;
   int64_t max_len_;  // 0: the host does not know

@@ -9,6 +9,8 @@
 #include "base/error.h"
 #include "model/linear/dense_weight.h"
 #include "model/linear/fp8_weight.h"
+#include "model/placement.h"
+#include "ops/cuda_backend.h"
 
 namespace fathom {
 
@@ -30,18 +32,28 @@ bool WeightStore::Has(WeightRole role, int64_t layer_idx, bool is_bias) const {
   return index_.count(Key(static_cast<int>(role), layer_idx, -1, is_bias)) != 0;
 }
 
-at::Tensor WeightStore::Empty(const std::string& name, const std::vector<int64_t>& shape, at::ScalarType dtype) const {
+at::Tensor WeightStore::Empty(const WeightSpec& first, const std::string& name, const std::vector<int64_t>& shape, at::ScalarType dtype) const {
+  const at::Device device = DeviceOfWeight(config_, options_, first);
   try {
-    return at::empty(shape, at::TensorOptions().dtype(dtype).device(options_.device));
+    return at::empty(shape, at::TensorOptions().dtype(dtype).device(device));
   } catch (const std::exception& e) {  // c10::Error of an allocator, or std::bad_alloc
-    int64_t numel = 1;
-    for (const int64_t size : shape) numel *= size;
-    ThrowMachineError("not enough memory for {} ({} values)", name, numel);
+    double gigabytes = static_cast<double>(c10::elementSize(dtype)) / 1e9;
+    for (const int64_t size : shape) gigabytes *= static_cast<double>(size);
+    size_t free_bytes = 0, total_bytes = 0;
+    if (device.is_cpu() || ops::CudaTable() == nullptr || ops::CudaTable()->memory_info(device.index(), &free_bytes, &total_bytes) != 0) {
+      ThrowMachineError("not enough memory for {}: {:.2f} GB asked", name, gigabytes);
+    }
+    ThrowMachineError("not enough memory on {} for {}: {:.2f} GB asked, {:.2f} of {:.2f} GB free; --gpu-layers N or --cpu-moe keeps weights on the CPU",
+                      device.str(), name, gigabytes, static_cast<double>(free_bytes) / 1e9, static_cast<double>(total_bytes) / 1e9);
   }
 }
 
-at::Tensor WeightStore::Allocate(const std::string& name, const std::vector<int64_t>& shape, bool keep_float32) {
-  const at::Tensor leaf = Empty(name, shape, keep_float32 ? at::kFloat : options_.dtype);
+bool WeightStore::ExpertsAreApart(int64_t layer_idx) const {
+  return options_.host_experts && !DeviceOfLayer(config_, options_, layer_idx).is_cpu();
+}
+
+at::Tensor WeightStore::Allocate(const WeightSpec& first, const std::string& name, const std::vector<int64_t>& shape) {
+  const at::Tensor leaf = Empty(first, name, shape, first.keep_float32 ? at::kFloat : options_.dtype);
   leaves_.emplace_back(name, leaf);
   return leaf;
 }
@@ -57,7 +69,7 @@ at::Tensor WeightStore::Tensor(const std::vector<WeightRole>& roles, int64_t lay
   std::vector<int64_t> shape = first.shape;
   shape[0] = rows;
   const std::string name = parts.size() == 1 ? first.name : fmt::format("{}+{}", first.name, parts.size() - 1);
-  const at::Tensor leaf = Allocate(name, shape, first.keep_float32);
+  const at::Tensor leaf = Allocate(first, name, shape);
   int64_t row = 0;
   for (const size_t part : parts) {
     slots_[part].values = leaf.narrow(0, row, specs_[part].shape[0]);
@@ -76,7 +88,7 @@ std::shared_ptr<LinearWeight> WeightStore::MakeFp8(const std::vector<WeightRole>
   for (const WeightRole role : roles) {
     const size_t part = Find(role, layer_idx, expert_idx, false);
     const auto weight = std::make_shared<Fp8BlockWeight>(specs_[part].shape[0], specs_[part].shape[1], *config_.quantization);
-    const at::Device device = options_.device;
+    const at::Device device = DeviceOfWeight(config_, options_, specs_[part]);
     slots_[part].set_fp8 = [weight, device](const at::Tensor& values, const at::Tensor& scales) { weight->Set(values.to(device), scales.to(device)); };
     parts.push_back(weight);
   }
@@ -95,8 +107,8 @@ std::shared_ptr<GgmlWeight> WeightStore::MakeGgml(const std::vector<WeightRole>&
     rows += spec.shape[0];
     cols = spec.shape[1];
   }
-  const at::Tensor blocks = Empty(specs_[Find(roles.front(), layer_idx, -1, false)].name,
-                                  {rows, cols / ops::kBlockValues * ops::BlockBytes(*format)}, at::kByte);
+  const WeightSpec& first = specs_[Find(roles.front(), layer_idx, -1, false)];
+  const at::Tensor blocks = Empty(first, first.name, {rows, cols / ops::kBlockValues * ops::BlockBytes(*format)}, at::kByte);
   int64_t row = 0;
   for (const WeightRole role : roles) {
     const size_t part = Find(role, layer_idx, -1, false);
@@ -125,7 +137,7 @@ GroupedLinear WeightStore::MakeGrouped(const std::vector<WeightRole>& roles, int
   int64_t rows = 0;
   for (const WeightRole role : roles) rows += specs_[Find(role, layer_idx, 0, false)].shape[0];
   const std::string name = fmt::format("{}+{}", first.name, E * static_cast<int64_t>(roles.size()) - 1);
-  const at::Tensor leaf = Allocate(name, {E, rows, first.shape[1]}, false);
+  const at::Tensor leaf = Allocate(first, name, {E, rows, first.shape[1]});
   for (int64_t e = 0; e < E; ++e) {
     int64_t row = 0;
     for (const WeightRole role : roles) {

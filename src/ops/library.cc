@@ -61,6 +61,7 @@ TORCH_LIBRARY(fathom, m) {
   m.def("balance_backward(Tensor logits, Tensor f, Tensor cu_seqlens, Tensor scale, int score_func) -> Tensor");
 
   m.def("store_rows(Tensor(a!) cache, Tensor slots, Tensor a, Tensor b) -> ()");
+  m.def("store_fp8_latents(Tensor(a!) cache, Tensor slots, Tensor latent, Tensor k_rope) -> ()");
   m.def("store_latents(Tensor(a!) cache, Tensor slots, Tensor kv_a, Tensor w, Tensor q_rope, Tensor cos, Tensor sin, float eps, "
         "bool interleaved) -> Tensor");
 }

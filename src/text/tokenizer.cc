@@ -207,7 +207,7 @@ std::shared_ptr<const Tokenizer> Tokenizer::Load(const std::filesystem::path& pa
   try {
     return FromJson(ReadFile(json), std::filesystem::exists(config) ? ReadFile(config) : std::string());
   } catch (const UserError& error) {
-    ThrowUserError("{}: {}", json.parent_path().string(), error.what());
+    ThrowUserError("{}: {}", path.string(), error.what());
   }
 }
 

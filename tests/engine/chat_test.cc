@@ -58,8 +58,12 @@ TEST(Conversation, IsSavedAndLoaded) {
   const auto path = std::filesystem::temp_directory_path() / ("fathom_conversation_" + std::to_string(getpid()) + ".json");
   SaveConversation(path, Conversation(2, true));
   EXPECT_EQ(LoadConversation(path), Conversation(2, true));
-  WriteFileAtomically(path, "[{\"content\": 1}]");
-  EXPECT_THROW(LoadConversation(path), UserError);
+  for (const char* wrong : {R"([{"content": "a"}])", R"([{"role": "user"}])", R"([{"role": "system", "content": null}])", "[]", R"({"messages": 1})"}) {
+    WriteFileAtomically(path, wrong);
+    EXPECT_THROW(LoadConversation(path), UserError) << wrong;
+  }
+  WriteFileAtomically(path, R"([{"role": "assistant", "content": null, "tool_calls": []}])");
+  EXPECT_EQ(LoadConversation(path).size(), 1u);
   std::filesystem::remove(path);
 }
 
@@ -89,11 +93,11 @@ struct ChatWorld {
       return answer[text.size() - text.rfind("[assistant:") - 11];
     };
     session = std::make_unique<ChatSession>(
-        [this, rule](int64_t size) {
+        [this, rule, context](int64_t size) {
           sizes.push_back(size);
-          auto made = std::make_unique<FakeRunner>(257, rule, size);
+          auto made = std::make_unique<FakeRunner>(257, rule, (size + kBlockTokens - 1) / kBlockTokens);
           runner = made.get();
-          return made;
+          return std::make_unique<Engine>(std::move(made), std::make_shared<ByteTokenizer>(), EngineOptions{.context_length = context});
         },
         std::make_shared<ByteTokenizer>(), std::make_shared<BracketTemplate>(), context, options);
   }

@@ -12,13 +12,16 @@ ALLOWED = {
     "base": set(),
     "ops": {"base"},
     "text": {"base"},
+    "data": {"base", "text"},
+    "parquet": {"data"},
     "model": {"base", "ops"},
     "checkpoint": {"base", "ops", "model"},
     "engine": {"base", "ops", "text", "model", "checkpoint"},
-    "train": {"base", "ops", "text", "model", "checkpoint"},
+    "serve": {"base", "ops", "text", "model", "checkpoint", "engine"},
+    "train": {"base", "ops", "text", "data", "model", "checkpoint"},
     "bench": {"base", "ops", "text", "model", "checkpoint", "engine", "train"},
     "cuda": {"base", "ops"},
-    "cli": {"base", "ops", "text", "model", "checkpoint", "engine", "train", "bench"},
+    "cli": {"base", "ops", "text", "data", "model", "checkpoint", "engine", "serve", "train", "bench"},
 }
 
 

@@ -37,6 +37,7 @@ ops::RouterParams ParamsOf(const ModelConfig& config) {
 Moe::Moe(const ModelConfig& config, int64_t layer_idx, int64_t trace_idx, WeightStore& store)
     : num_experts_(config.n_routed_experts),
       trace_idx_(trace_idx),
+      experts_are_apart_(store.ExpertsAreApart(layer_idx)),
       params_(ParamsOf(config)),
       router_(store.MakeLinear({WeightRole::kRouter}, layer_idx)),
       gate_up_(store.MakeGrouped({WeightRole::kExpertGate, WeightRole::kExpertUp}, layer_idx)),
@@ -91,32 +92,43 @@ std::tuple<at::Tensor, at::Tensor> Moe::Route(const at::Tensor& x_TD, const Laye
   return {weights_TK, topk_idx_TK};
 }
 
-std::optional<at::Tensor> Moe::Mixed(const at::Tensor& x_TD, const at::Tensor& weights_TK, const at::Tensor& topk_idx_TK,
-                                     const LayerStep& step) const {
-  if (step.trains() || x_TD.size(0) > ops::kMaxMixedTokens) return std::nullopt;
+std::optional<at::Tensor> Moe::Mixed(const at::Tensor& x_TD, const at::Tensor& weights_TK, const at::Tensor& topk_idx_TK, const Mlp* shared) const {
+  if (x_TD.size(0) > ops::kMaxMixedTokens) return std::nullopt;
   const at::Tensor gate_up = gate_up_.weight()->trainable(), down = down_.weight()->trainable();
-  const at::Tensor shared_gate_up = shared_ ? shared_->gate_up().weight()->trainable() : gate_up;
-  const at::Tensor shared_down = shared_ ? shared_->down().weight()->trainable() : down;
+  const at::Tensor shared_gate_up = shared ? shared->gate_up().weight()->trainable() : gate_up;
+  const at::Tensor shared_down = shared ? shared->down().weight()->trainable() : down;
   for (const at::Tensor& w : {gate_up, down, shared_gate_up, shared_down}) {
     if (!w.defined() || w.scalar_type() != x_TD.scalar_type()) return std::nullopt;
   }
-  if (!shared_) return ops::mix_experts(x_TD, weights_TK, topk_idx_TK, gate_up, down, std::nullopt, std::nullopt);
-  if (shared_->gate_up().bias() || shared_->down().bias()) return std::nullopt;
+  if (!shared) return ops::mix_experts(x_TD, weights_TK, topk_idx_TK, gate_up, down, std::nullopt, std::nullopt);
+  if (shared->gate_up().bias() || shared->down().bias()) return std::nullopt;
   return ops::mix_experts(x_TD, weights_TK, topk_idx_TK, gate_up, down, shared_gate_up, shared_down);
 }
 
-at::Tensor Moe::operator()(const at::Tensor& x_TD, const LayerStep& step) const {
-  const auto [weights_TK, topk_idx_TK] = Route(x_TD, step);
-  if (step.context.dispatcher == nullptr) {
-    if (const std::optional<at::Tensor> mixed_TD = Mixed(x_TD, weights_TK, topk_idx_TK, step)) return *mixed_TD;
-  }
-  const TokenDispatcher& dispatcher = step.context.dispatcher != nullptr ? *step.context.dispatcher : LocalDispatcher();
-  const RecomputePlan* plan = step.context.recompute;
+at::Tensor Moe::Routed(const at::Tensor& x_TD, const at::Tensor& weights_TK, const at::Tensor& topk_idx_TK, const ForwardContext& context) const {
+  const TokenDispatcher& dispatcher = context.dispatcher != nullptr ? *context.dispatcher : LocalDispatcher();
+  const RecomputePlan* plan = context.recompute;
   const auto experts = [this, plan](const at::Tensor& x_MD, const at::Tensor& offsets) {
     const at::Tensor gate_up = gate_up_(x_MD, offsets);
     return plan != nullptr && plan->swiglu ? down_(SwigluOf(gate_up), offsets) : down_(ops::swiglu(gate_up), offsets);
   };
-  const at::Tensor routed_TD = dispatcher.Run(x_TD, topk_idx_TK, weights_TK, num_experts_, experts);
+  return dispatcher.Run(x_TD, topk_idx_TK, weights_TK, num_experts_, experts);
+}
+
+at::Tensor Moe::operator()(const at::Tensor& x_TD, const LayerStep& step) const {
+  const auto [weights_TK, topk_idx_TK] = Route(x_TD, step);
+  at::Tensor routed_TD;
+  if (experts_are_apart_) {  // the rows go to the experts' weights and come back
+    const at::Tensor x = x_TD.to(at::kCPU), weights = weights_TK.to(at::kCPU), topk_idx = topk_idx_TK.to(at::kCPU);
+    std::optional<at::Tensor> mixed_TD;
+    if (!step.trains()) mixed_TD = Mixed(x, weights, topk_idx, nullptr);
+    routed_TD = (mixed_TD ? *mixed_TD : Routed(x, weights, topk_idx, step.context)).to(x_TD.device());
+  } else {
+    if (step.context.dispatcher == nullptr && !step.trains()) {
+      if (const std::optional<at::Tensor> mixed_TD = Mixed(x_TD, weights_TK, topk_idx_TK, shared_.get())) return *mixed_TD;
+    }
+    routed_TD = Routed(x_TD, weights_TK, topk_idx_TK, step.context);
+  }
   return shared_ ? at::add(routed_TD, (*shared_)(x_TD, step)) : routed_TD;
 }
 

@@ -28,8 +28,11 @@ class Moe final : public FeedForward {
   std::tuple<at::Tensor, at::Tensor> Route(const at::Tensor& x_TD, const LayerStep& step) const;
   // weights_TK with the balance loss joined to the graph.
   at::Tensor WithBalance(const at::Tensor& logits_TE, const at::Tensor& weights_TK, const at::Tensor& topk_idx_TK, BalanceLoss& balance) const;
-  // The whole mixture in one operator, where there are few tokens, no gradient is wanted and the weights are dense values of x's dtype.
-  std::optional<at::Tensor> Mixed(const at::Tensor& x_TD, const at::Tensor& weights_TK, const at::Tensor& topk_idx_TK, const LayerStep& step) const;
+  // The whole mixture (with `shared`'s network where it is not null) in one operator, where there are few tokens and the weights are dense values of
+  // x's dtype. For steps that do not train.
+  std::optional<at::Tensor> Mixed(const at::Tensor& x_TD, const at::Tensor& weights_TK, const at::Tensor& topk_idx_TK, const Mlp* shared) const;
+  // The routed experts' sum, on the device of their weights.
+  at::Tensor Routed(const at::Tensor& x_TD, const at::Tensor& weights_TK, const at::Tensor& topk_idx_TK, const ForwardContext& context) const;
 
   // The layer's entry of a list that has one for each mixture.
   at::Tensor& At(std::vector<at::Tensor>& of_layers) const {
@@ -38,6 +41,7 @@ class Moe final : public FeedForward {
   }
 
   int64_t num_experts_, trace_idx_;
+  bool experts_are_apart_;  // on the CPU, while the rest of the layer is not
   ops::RouterParams params_;
   Linear router_;
   at::Tensor bias_;             // e_score_correction_bias [E], or undefined
