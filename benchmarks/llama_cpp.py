@@ -74,7 +74,7 @@ def main():
         for kind in ("prefill", "decode"):
             result = fathom(args, kind)
             ours[kind].append(result["tokens_per_s"])
-            limits[kind] = result["percent_of_matrix_rate" if kind == "prefill" else "percent_of_read_bandwidth"]
+            limits[kind] = result["percent_of_matrix_rate" if kind == "prefill" else "percent_of_memory_bandwidth"]
         prefill, decode = llama_cpp(llama)
         theirs["prefill"].append(prefill)
         theirs["decode"].append(decode)

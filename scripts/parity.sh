@@ -19,6 +19,7 @@ count() {  # count STATUS: adds the rows of $log that say ok or FAIL; a program 
 $python tests/parity/parity.py | tee "$log"; count "${PIPESTATUS[0]}"
 $python tests/parity/checkpoint_parity.py build/fathom | tee "$log"; count "${PIPESTATUS[0]}"
 $python tests/text/compare_tokenizers.py --program build/fathom --texts 500 --seed "$RANDOM" | tee "$log"; count "${PIPESTATUS[0]}"
+$python tests/text/compare_bpe_trainer.py --program build/fathom --seed "$RANDOM" | tee "$log"; count "${PIPESTATUS[0]}"
 $python tests/text/compare_jinja.py build/test_text 3000 1 | tee "$log"; count "${PIPESTATUS[0]}"
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

@@ -80,7 +80,7 @@ int main(int argc, char** argv) {
   model->InitializeRandom(1);
   for (const int64_t batch : batches) {
     ModelRunner runner(model, {.max_sequence_tokens = kPrompt + kWarmUp + steps + 1, .num_sequences = batch, .use_graphs = !eager});
-    std::vector<Runner::Item> items;
+    std::vector<ModelRunner::Item> items;
     for (int64_t b = 0; b < batch; ++b) {
       std::vector<int32_t> prompt(kPrompt);
       for (int64_t i = 0; i < kPrompt; ++i) prompt[i] = static_cast<int32_t>((i * 7919 + b * 104729 + 13) % 102400);

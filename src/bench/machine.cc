@@ -1,15 +1,21 @@
 #include "bench/machine.h"
 
 #include <ATen/Parallel.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/randn.h>
+#include <ATen/ops/zeros.h>
 #include <c10/core/InferenceMode.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
+#include <limits>
 #include <thread>
 #include <vector>
+
+#include "ops/cuda_backend.h"
 
 namespace fathom {
 namespace {
@@ -32,7 +38,49 @@ uint64_t ReadAll(const Words* p, int64_t n) {
   return all[0] ^ all[1] ^ all[2] ^ all[3] ^ all[4] ^ all[5] ^ all[6] ^ all[7];
 }
 
+// The least time of one `work` on the current CUDA device, in seconds; each of several measurements spans `repeats` of them.
+template <typename Work>
+double BestOnDevice(int repeats, Work&& work) {
+  const FathomCudaTable& table = *ops::CudaTable();
+  void *start = table.event_create(), *stop = table.event_create();
+  work();
+  double best = std::numeric_limits<double>::infinity();
+  for (int pass = 0; pass < 5; ++pass) {
+    table.event_record(start);
+    for (int i = 0; i < repeats; ++i) work();
+    table.event_record(stop);
+    float ms = 0;
+    table.event_elapsed_ms(start, stop, &ms);
+    best = std::min(best, 1e-3 * static_cast<double>(ms) / repeats);
+  }
+  table.event_destroy(start);
+  table.event_destroy(stop);
+  return best;
+}
+
+MachineLimits MeasureCudaLimits(at::Device device, at::ScalarType dtype) {
+  constexpr int64_t kSize = 8192;
+  const c10::InferenceMode no_grad;
+  const at::TensorOptions options = at::TensorOptions().device(device);
+  MachineLimits limits;
+  {
+    const at::Tensor from = at::zeros({int64_t{1} << 30}, options.dtype(at::kByte)), to = at::empty_like(from);
+    limits.memory_gb_per_s = 2.0 * static_cast<double>(from.nbytes()) / BestOnDevice(4, [&] { to.copy_(from); }) / 1e9;
+  }
+  const at::Tensor a = at::randn({kSize, kSize}, options.dtype(dtype)), b = at::randn({kSize, kSize}, options.dtype(dtype));
+  at::Tensor c = at::empty({kSize, kSize}, options.dtype(dtype));
+  limits.matrix_gflop_per_s = 2.0 * kSize * kSize * kSize / BestOnDevice(4, [&] { at::matmul_out(c, a, b); }) / 1e9;
+  ops::CudaTable()->empty_cache();
+  return limits;
+}
+
 }  // namespace
+
+MachineLimits MeasureLimits(at::Device device, at::ScalarType dtype) {
+  if (device.is_cuda()) return MeasureCudaLimits(device, dtype);
+  const int threads = at::get_num_threads();
+  return {MeasureReadBandwidth(threads), MeasureMatrixRate(threads, dtype)};
+}
 
 double MeasureReadBandwidth(int threads) {
   constexpr int64_t kBytes = int64_t{512} << 20;

@@ -89,7 +89,7 @@ StepCost CostOfStep(const ModelConfig& config, double element_size, int64_t rows
 ModelBenchResult BenchDecode(const std::shared_ptr<Model>& model, const ModelBenchOptions& options) {
   constexpr int64_t kWarmUp = 4;
   ModelRunner runner(model, {.max_sequence_tokens = options.prompt_tokens + kWarmUp + options.new_tokens, .num_sequences = options.batch});
-  std::vector<Runner::Item> items;
+  std::vector<ModelRunner::Item> items;
   for (int64_t b = 0; b < options.batch; ++b) {
     const int32_t sequence = runner.NewSequence();
     runner.Run({{sequence, RandomTokens(options.prompt_tokens, runner.vocab_size(), b)}}, false);
@@ -112,7 +112,7 @@ ModelBenchResult BenchPrefill(const std::shared_ptr<Model>& model, const ModelBe
   constexpr int64_t kLeastRuns = 3, kMostRuns = 20;
   constexpr double kSeconds = 3;
   ModelRunner runner(model, {.max_sequence_tokens = options.prompt_tokens, .num_sequences = options.batch});
-  std::vector<Runner::Item> items;
+  std::vector<ModelRunner::Item> items;
   for (int64_t b = 0; b < options.batch; ++b) {
     items.push_back({runner.NewSequence(), RandomTokens(options.prompt_tokens, runner.vocab_size(), b)});
   }
@@ -120,7 +120,7 @@ ModelBenchResult BenchPrefill(const std::shared_ptr<Model>& model, const ModelBe
   const double begin = Now();
   for (int64_t run = 0; run <= kMostRuns && (run <= kLeastRuns || Now() - begin < kSeconds); ++run) {
     if (options.cancelled && options.cancelled()) break;
-    for (const Runner::Item& item : items) runner.Truncate(item.sequence, 0);
+    for (const ModelRunner::Item& item : items) runner.Truncate(item.sequence, 0);
     const double start = Now();
     runner.Run(items, true);
     if (run > 0) seconds.push_back(Now() - start);  // the first warms up

@@ -30,6 +30,9 @@ struct Checkpoint {
 // Parses --dtype: auto, bf16, fp16, fp32. auto: the checkpoint's own dtype; bf16 for FP8 and GGUF files.
 at::ScalarType ResolveDtype(const std::string& flag, const Checkpoint& checkpoint);
 
+// Whether the files hold every matrix that V3 keeps in FP8 (IsFp8Matrix) so: ModelOptions::keep_fp8 can then be asked for.
+bool HasFp8Blocks(const Checkpoint& checkpoint);
+
 // Checks that every weight of the table is there with its shape and nothing is left over, compares the memory needed with what is free, and fills a new model.
 // Throws UserError (shape or name that does not fit: tensor, rule, values) or MachineError (memory).
 std::unique_ptr<Model> LoadModel(const Checkpoint& checkpoint, const ModelOptions& options);

@@ -15,6 +15,8 @@
 #include "checkpoint/dtype_names.h"
 #include "checkpoint/parallel_pieces.h"
 #include "checkpoint/weight_source.h"
+#include "model/placement.h"
+#include "ops/cuda_backend.h"
 
 namespace fathom {
 namespace {
@@ -40,24 +42,33 @@ std::map<std::string, ops::BlockFormat> KeptBlocks(const std::vector<WeightSourc
   return kept;
 }
 
-// What the weights will take in the model's formats.
-int64_t NeededBytes(const std::vector<WeightSource>& sources, const ModelOptions& options) {
-  int64_t num_bytes = 0;
-  for (const WeightSource& source : sources) {
-    const int64_t numel = source.num_rows() * source.num_cols();
-    if (options.block_formats.contains(source.spec.name)) num_bytes += source.num_bytes;
-    else if (KeepsFp8(source, options)) num_bytes += numel + source.fp8_scales->numel() * 4;
-    else num_bytes += numel * static_cast<int64_t>(c10::elementSize(source.spec.keep_float32 ? at::kFloat : options.dtype));
-  }
-  return num_bytes;
+// What a weight will take in the model's format.
+int64_t NeededBytes(const WeightSource& source, const ModelOptions& options) {
+  const int64_t numel = source.num_rows() * source.num_cols();
+  if (options.block_formats.contains(source.spec.name)) return source.num_bytes;
+  if (KeepsFp8(source, options)) return numel + source.fp8_scales->numel() * 4;
+  return numel * static_cast<int64_t>(c10::elementSize(source.spec.keep_float32 ? at::kFloat : options.dtype));
 }
 
 void CheckMemory(const Checkpoint& checkpoint, const std::vector<WeightSource>& sources, const ModelOptions& options) {
-  if (!options.device.is_cpu()) return;  // the device's allocator knows its own limit
-  const int64_t needed = NeededBytes(sources, options), available = FreeMemoryBytes();
-  if (needed > available)
-    ThrowMachineError("not enough memory: the weights of {} take {:.2f} GB in {}, {:.2f} GB are free", checkpoint.path.string(), static_cast<double>(needed) / 1e9,
-                      TorchName(options.dtype), static_cast<double>(available) / 1e9);
+  int64_t on_host = 0, on_device = 0;
+  for (const WeightSource& source : sources) {
+    (DeviceOfWeight(checkpoint.config, options, source.spec).is_cpu() ? on_host : on_device) += NeededBytes(source, options);
+  }
+  const auto gigabytes = [](auto bytes) { return static_cast<double>(bytes) / 1e9; };
+  if (const int64_t available = FreeMemoryBytes(); on_host > available) {
+    ThrowMachineError("not enough memory: the weights of {} take {:.2f} GB in {}, {:.2f} GB are free", checkpoint.path.string(), gigabytes(on_host),
+                      TorchName(options.dtype), gigabytes(available));
+  }
+  if (on_device == 0) return;
+  const FathomCudaTable* cuda = ops::CudaTable();
+  size_t available = 0, total = 0;
+  if (cuda == nullptr || cuda->memory_info(options.device.index(), &available, &total) != 0) return;
+  if (static_cast<size_t>(on_device) > available) {
+    ThrowMachineError("not enough memory on {}: the weights of {} take {:.2f} GB in {}, {:.2f} of {:.2f} GB are free; --gpu-layers N or --cpu-moe keeps "
+                      "some on the CPU", options.device.str(), checkpoint.path.string(), gigabytes(on_device), TorchName(options.dtype),
+                      gigabytes(available), gigabytes(total));
+  }
 }
 
 struct Job {
@@ -117,6 +128,13 @@ void HandOverFp8(const Job& job, std::mutex& mutex) {
 }
 
 }  // namespace
+
+bool HasFp8Blocks(const Checkpoint& checkpoint) {
+  if (!checkpoint.config.quantization) return false;
+  const std::vector<WeightSource> sources = FindSources(checkpoint);
+  return std::all_of(sources.begin(), sources.end(),
+                     [](const WeightSource& source) { return !IsFp8Matrix(source.spec) || !source.spec.tied_to.empty() || source.fp8_values != nullptr; });
+}
 
 std::unique_ptr<Model> LoadModel(const Checkpoint& checkpoint, const ModelOptions& asked) {
   const std::vector<WeightSource> sources = FindSources(checkpoint);

@@ -14,9 +14,6 @@ class Option;
 
 namespace fathom {
 
-// The name of `names` that `name` most likely means (Levenshtein distance of at most 2, and under half of its length); "" if none.
-std::string NearestName(const std::string& name, const std::vector<std::string>& names);
-
 bool AsksForHelp(const std::vector<std::string>& args, const CLI::App& verb);
 
 // Splits --flag=value, writes `-` for `_` in flags (not in values), repeats a list's flag before each of its values, and refuses what is

@@ -34,15 +34,6 @@ struct BenchFlags {
   int64_t batch = 1, prompt_tokens = 512, new_tokens = 64;
 };
 
-struct Limits {
-  double read_gb_per_s = 0, matrix_gflop_per_s = 0;
-};
-
-Limits MeasureLimits(at::ScalarType dtype) {
-  const int threads = at::get_num_threads();
-  return {MeasureReadBandwidth(threads), MeasureMatrixRate(threads, dtype)};
-}
-
 std::string DtypeFlag(at::ScalarType dtype) { return dtype == at::kBFloat16 ? "bf16" : dtype == at::kHalf ? "fp16" : "fp32"; }
 
 at::ScalarType ParseDtype(const std::string& flag) {
@@ -52,26 +43,27 @@ at::ScalarType ParseDtype(const std::string& flag) {
 double Percent(double part, double whole) { return whole > 0 ? 100 * part / whole : 0; }
 
 std::shared_ptr<Model> LoadOrMake(const BenchFlags& flags, const CommonOptions& common) {
-  const c10::Device device = ResolveDevice(common);
-  if (!flags.config.empty()) return MakeRandomModel(NamedConfig(flags.config), {.dtype = ParseDtype(common.dtype), .device = device});
-  return LoadForGeneration(ResolveModelPath(common.model), {.dtype = common.dtype, .device = device, .need_tokenizer = false}).loaded.model;
+  if (!flags.config.empty()) {
+    return MakeRandomModel(NamedConfig(flags.config), {.dtype = ParseDtype(common.dtype), .device = ResolveDevice(common),
+                                                       .device_layers = common.gpu_layers, .host_experts = common.cpu_moe});
+  }
+  return LoadForGeneration(ResolveModelPath(common.model), LoadOptionsOf(common, false)).loaded.model;
 }
 
 int BenchModel(const BenchFlags& flags, const CommonOptions& common) {
   FATHOM_USER_CHECK(flags.config.empty() || common.model.empty(), "give --model or --config, not both: got {} and {}", common.model, flags.config);
   const std::shared_ptr<Model> model = LoadOrMake(flags, common);
+  const at::ScalarType dtype = model->options().dtype;
+  const MachineLimits limits = MeasureLimits(model->options().device, dtype);
   InterruptGuard guard;
   const ModelBenchOptions options{.batch = flags.batch, .prompt_tokens = flags.prompt_tokens, .new_tokens = flags.new_tokens,
                                   .cancelled = InterruptGuard::Interrupted};
   const ModelBenchResult result = flags.kind == "decode" ? BenchDecode(model, options) : BenchPrefill(model, options);
   if (InterruptGuard::Interrupted()) return kExitInterrupted;
-  const at::ScalarType dtype = model->options().dtype;
-  const bool on_cpu = model->options().device.is_cpu();
-  const Limits limits = on_cpu ? MeasureLimits(dtype) : Limits{};
   const double gb_per_s = result.bytes_per_step / result.seconds_per_step / 1e9;
   const double gflop_per_s = result.flop_per_step / result.seconds_per_step / 1e9;
   if (common.json) {
-    OrderedJson json = {{"benchmark", flags.kind},
+    const OrderedJson json = {{"benchmark", flags.kind},
                         {"dtype", DtypeFlag(dtype)},
                         {"device", model->options().device.str()},
                         {"threads", at::get_num_threads()},
@@ -83,12 +75,10 @@ int BenchModel(const BenchFlags& flags, const CommonOptions& common) {
                         {"bytes_per_step", result.bytes_per_step},
                         {"flop_per_step", result.flop_per_step},
                         {"gb_per_s", gb_per_s},
-                        {"gflop_per_s", gflop_per_s}};
-    if (on_cpu) {
-      json["machine"] = {{"read_gb_per_s", limits.read_gb_per_s}, {"matrix_gflop_per_s", limits.matrix_gflop_per_s}};
-      json["percent_of_read_bandwidth"] = Percent(gb_per_s, limits.read_gb_per_s);
-      json["percent_of_matrix_rate"] = Percent(gflop_per_s, limits.matrix_gflop_per_s);
-    }
+                        {"gflop_per_s", gflop_per_s},
+                        {"machine", {{"memory_gb_per_s", limits.memory_gb_per_s}, {"matrix_gflop_per_s", limits.matrix_gflop_per_s}}},
+                        {"percent_of_memory_bandwidth", Percent(gb_per_s, limits.memory_gb_per_s)},
+                        {"percent_of_matrix_rate", Percent(gflop_per_s, limits.matrix_gflop_per_s)}};
     std::printf("%s\n", json.dump().c_str());
     return kExitDone;
   }
@@ -96,25 +86,25 @@ int BenchModel(const BenchFlags& flags, const CommonOptions& common) {
               model->options().device.str().c_str(), at::get_num_threads(), flags.batch, flags.prompt_tokens);
   std::printf("  %10.1f tok/s    %.3f ms a step (median of %ld)\n", result.tokens_per_s, 1e3 * result.seconds_per_step, result.steps);
   std::printf("  %10.1f GB/s     %.3f GB a step", gb_per_s, result.bytes_per_step / 1e9);
-  if (on_cpu) std::printf(", %.0f%% of the measured %.1f GB/s", Percent(gb_per_s, limits.read_gb_per_s), limits.read_gb_per_s);
+  std::printf(", %.0f%% of the measured %.1f GB/s", Percent(gb_per_s, limits.memory_gb_per_s), limits.memory_gb_per_s);
   std::printf("\n  %10.1f GFLOP/s  %.3f GFLOP a step", gflop_per_s, result.flop_per_step / 1e9);
-  if (on_cpu) std::printf(", %.0f%% of the measured %.1f GFLOP/s", Percent(gflop_per_s, limits.matrix_gflop_per_s), limits.matrix_gflop_per_s);
+  std::printf(", %.0f%% of the measured %.1f GFLOP/s", Percent(gflop_per_s, limits.matrix_gflop_per_s), limits.matrix_gflop_per_s);
   std::printf("\n");
   return kExitDone;
 }
 
 int RunOpsBench(const CommonOptions& common) {
   const at::ScalarType dtype = ParseDtype(common.dtype);
-  const Limits limits = MeasureLimits(dtype);
+  const MachineLimits limits = MeasureLimits(at::kCPU, dtype);
   OrderedJson list = OrderedJson::array();
   if (!common.json) {
     std::printf("%d threads, %s; measured limits: %.1f GB/s read, %.1f GFLOP/s product\n", at::get_num_threads(), DtypeFlag(dtype).c_str(),
-                limits.read_gb_per_s, limits.matrix_gflop_per_s);
+                limits.memory_gb_per_s, limits.matrix_gflop_per_s);
   }
   for (const OpResult& op : BenchOps({.dtype = dtype})) {
     const bool memory_bound = op.bytes > 0;
     const double rate = memory_bound ? op.gigabytes_per_s() : op.gigaflop_per_s();
-    const double percent = Percent(rate, memory_bound ? limits.read_gb_per_s : limits.matrix_gflop_per_s);
+    const double percent = Percent(rate, memory_bound ? limits.memory_gb_per_s : limits.matrix_gflop_per_s);
     if (!common.json) {
       std::printf("  %-24s %-32s %10.1f us %9.1f %-7s %4.0f%%\n", op.name.c_str(), op.shape.c_str(), 1e6 * op.seconds, rate,
                   memory_bound ? "GB/s" : "GFLOP/s", percent);
@@ -123,7 +113,7 @@ int RunOpsBench(const CommonOptions& common) {
   }
   if (common.json) {
     const OrderedJson json = {{"benchmark", "ops"}, {"dtype", DtypeFlag(dtype)}, {"threads", at::get_num_threads()},
-                              {"machine", {{"read_gb_per_s", limits.read_gb_per_s}, {"matrix_gflop_per_s", limits.matrix_gflop_per_s}}}, {"ops", list}};
+                              {"machine", {{"memory_gb_per_s", limits.memory_gb_per_s}, {"matrix_gflop_per_s", limits.matrix_gflop_per_s}}}, {"ops", list}};
     std::printf("%s\n", json.dump().c_str());
   }
   return kExitDone;

@@ -19,8 +19,9 @@
 #include "cli/verbs.h"
 #include "engine/catalogue.h"
 #include "engine/chat_session.h"
+#include "engine/engine.h"
 #include "engine/loading.h"
-#include "engine/model_runner.h"
+#include "engine/paged_runner.h"
 
 namespace fathom {
 namespace {
@@ -194,7 +195,7 @@ int RunChat(const ChatFlags& flags, const CommonOptions& common) {
   const bool at_terminal = isatty(STDIN_FILENO) != 0;
   const auto path = ResolveModelPath(common.model);
   const auto chat_template = LoadChatTemplate(path);
-  const LoadedCheckpoint model = LoadForGeneration(path, {.dtype = common.dtype, .device = ResolveDevice(common)});
+  const LoadedCheckpoint model = LoadForGeneration(path, LoadOptionsOf(common));
   const auto& tokenizer = model.loaded.tokenizer;
   const ModelConfig& config = model.loaded.model->config();
 
@@ -203,10 +204,12 @@ int RunChat(const ChatFlags& flags, const CommonOptions& common) {
   options.sampling.seed = ChooseSeed(common.seed_given, common.seed);
   options.stop_token_ids = ResolveEosTokens(model.generation_config, config, tokenizer->eos_id());
   if (tokenizer->eos_id() >= 0) options.stop_token_ids.push_back(tokenizer->eos_id());  // a template's end of turn
-  const auto make_runner = [&](int64_t max_tokens) -> std::unique_ptr<Runner> {
-    return std::make_unique<ModelRunner>(model.loaded.model, RunnerLimits{.max_sequence_tokens = max_tokens});
+  const auto make_engine = [&](int64_t num_tokens) {
+    auto runner = std::make_unique<PagedRunner>(
+        model.loaded.model, PagedRunnerOptions{.num_pages = (num_tokens + kPageTokens - 1) / kPageTokens, .max_sequence_tokens = num_tokens});
+    return std::make_unique<Engine>(std::move(runner), tokenizer, EngineOptions{.context_length = model.loaded.context_length, .max_running = 1});
   };
-  ChatSession session(make_runner, tokenizer, chat_template, model.loaded.context_length, std::move(options));
+  ChatSession session(make_engine, tokenizer, chat_template, model.loaded.context_length, std::move(options));
   session.SetSystem(flags.system);
   if (at_terminal) {
     ChatScreen(TerminalShowsColours()).Note(fmt::format("{}: {} tokens of context. /help lists the commands.", path.stem().string(),

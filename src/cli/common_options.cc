@@ -50,6 +50,12 @@ void AddCommonOptions(CLI::App& verb, CommonOptions& common, unsigned flags) {
   if (flags & kJsonFlag) AddSwitch(verb, "--json", common.json, "print JSON on stdout and nothing else there");
   add("--device", [&](const std::string& text) { CheckDeviceName(text); common.device = text; },
       "cpu, cuda or cuda:N (cuda if it is there)")->type_name("D");
+  if (flags & kModelFlag) {
+    add("--gpu-layers", [&](const std::string& text) {
+      common.gpu_layers = text == "all" ? -1 : ParseInteger("--gpu-layers", text, 0, 100'000);
+    }, "with cuda: this many of the last layers on the GPU, the others on the CPU (all)")->type_name("N");
+    AddSwitch(verb, "--cpu-moe", common.cpu_moe, "with cuda: the routed experts stay on the CPU");
+  }
   add("--dtype", [&](const std::string& text) { CheckDtypeName(text); common.dtype = text; },
       "auto, bf16, fp16 or fp32, of the computation (auto)")->type_name("T");
   add("--threads", [&](const std::string& text) { common.threads = static_cast<int>(ParseInteger("--threads", text, 1, 4096)); },

@@ -52,4 +52,9 @@ c10::Device ResolveDevice(const CommonOptions& common) {
   return device;
 }
 
+LoadOptions LoadOptionsOf(const CommonOptions& common, bool need_tokenizer) {
+  return {.dtype = common.dtype, .device = ResolveDevice(common), .gpu_layers = common.gpu_layers, .cpu_moe = common.cpu_moe,
+          .need_tokenizer = need_tokenizer};
+}
+
 }  // namespace fathom

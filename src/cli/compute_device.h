@@ -6,6 +6,7 @@
 #include <string>
 
 #include "cli/verbs.h"
+#include "engine/loading.h"
 
 namespace fathom {
 
@@ -15,6 +16,9 @@ void PrepareCompute(const CommonOptions& common);
 
 // The device of --device; auto is cuda where it works. Called by verbs that compute, before their first tensor.
 c10::Device ResolveDevice(const CommonOptions& common);
+
+// How a verb's model is loaded, as the flags say.
+LoadOptions LoadOptionsOf(const CommonOptions& common, bool need_tokenizer = true);
 
 // Whether the backend is loaded now and a device answers; else why not, in one line.
 bool CudaIsUsable(std::string* why);

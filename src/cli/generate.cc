@@ -141,7 +141,7 @@ int RunGenerate(const GenerateFlags& flags, const CommonOptions& common) {
   }
   const bool needs_text = flags.tokens_option->count() == 0 || !flags.stop.empty();
   const LoadedCheckpoint model =
-      LoadForGeneration(ResolveModelPath(common.model), {.dtype = common.dtype, .device = ResolveDevice(common), .need_tokenizer = needs_text});
+      LoadForGeneration(ResolveModelPath(common.model), LoadOptionsOf(common, needs_text));
   const auto& tokenizer = model.loaded.tokenizer;
   request.prompt = ReadPrompt(flags, model);
   request.sampling = ResolveSampling(flags.sampling, model.generation_config);

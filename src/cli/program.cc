@@ -14,6 +14,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/nearest_name.h"
 #include "cli/arguments.h"
 #include "cli/compute_device.h"
 #include "cli/verbs.h"
@@ -97,11 +98,25 @@ int Run(const std::vector<std::string>& args) {
   return RunVerb(FindVerb(args[0]), {args.begin() + 1, args.end()});
 }
 
+// What stands between the first `before` and the next `after`; "" where one of them is not there.
+std::string Between(const std::string& text, const std::string& before, const std::string& after) {
+  const size_t start = text.find(before);
+  if (start == std::string::npos) return "";
+  const size_t end = text.find(after, start + before.size());
+  return end == std::string::npos ? "" : text.substr(start + before.size(), end - start - before.size());
+}
+
 int FailFromLibTorch(const c10::Error& error) {
   std::string message = error.what_without_backtrace();
   const bool no_memory = dynamic_cast<const c10::OutOfMemoryError*>(&error) != nullptr ||
                          message.find("can't allocate memory") != std::string::npos;
   if (no_memory) {
+    // On a GPU: "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 139.80 GiB of which 1.20 GiB is free. ..."
+    const std::string asked = Between(message, "Tried to allocate ", ". "), free = Between(message, "of which ", " is free");
+    if (!asked.empty() && !free.empty()) {
+      return Fail(kExitMachine, fmt::format("not enough memory on the GPU: {} asked, {} free; fewer or shorter sequences take less, and --gpu-layers N or "
+                                            "--cpu-moe keeps weights on the CPU", asked, free));
+    }
     const auto start = message.find("you tried to allocate");
     const auto end = message.find(" bytes", start);
     return Fail(kExitMachine, start == std::string::npos || end == std::string::npos

@@ -54,7 +54,7 @@ int RunScore(const ScoreFlags& flags, const CommonOptions& common) {
   }
   const bool needs_text = flags.tokens_option->count() == 0;
   const LoadedCheckpoint model =
-      LoadForGeneration(ResolveModelPath(common.model), {.dtype = common.dtype, .device = ResolveDevice(common), .need_tokenizer = needs_text});
+      LoadForGeneration(ResolveModelPath(common.model), LoadOptionsOf(common, needs_text));
   const std::vector<int32_t> tokens = ReadInput(flags, model.loaded.tokenizer.get());
 
   InterruptGuard guard;

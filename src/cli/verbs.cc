@@ -5,10 +5,13 @@ namespace fathom {
 // One file a verb: src/cli/NAME.cc.
 VerbFunction AddChat(CLI::App& app, CommonOptions& common);
 VerbFunction AddGenerate(CLI::App& app, CommonOptions& common);
+VerbFunction AddServe(CLI::App& app, CommonOptions& common);
 VerbFunction AddScore(CLI::App& app, CommonOptions& common);
 VerbFunction AddConvert(CLI::App& app, CommonOptions& common);
 VerbFunction AddInspect(CLI::App& app, CommonOptions& common);
 VerbFunction AddTokenize(CLI::App& app, CommonOptions& common);
+VerbFunction AddData(CLI::App& app, CommonOptions& common);
+VerbFunction AddTokenizer(CLI::App& app, CommonOptions& common);
 VerbFunction AddModels(CLI::App& app, CommonOptions& common);
 VerbFunction AddBench(CLI::App& app, CommonOptions& common);
 VerbFunction AddDoctor(CLI::App& app, CommonOptions& common);
@@ -17,10 +20,13 @@ const std::vector<Verb>& Verbs() {
   static const std::vector<Verb> kVerbs = {
       {"chat", AddChat},
       {"generate", AddGenerate},
+      {"serve", AddServe},
       {"score", AddScore},
       {"tokenize", AddTokenize},
       {"inspect", AddInspect},
       {"convert", AddConvert},
+      {"data", AddData},
+      {"tokenizer", AddTokenizer},
       {"models", AddModels},
       {"bench", AddBench},
       {"doctor", AddDoctor},

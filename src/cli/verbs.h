@@ -21,11 +21,13 @@ class App;
 
 namespace fathom {
 
-// Options that every verb takes (cli.md: --device --dtype --threads --seed --log-level, and --json --model where a verb uses them).
+// Options that every verb takes (cli.md: --device --gpu-layers --cpu-moe --dtype --threads --seed --log-level, and --json --model where a verb uses them).
 struct CommonOptions {
   std::string model;
   std::string device = "auto";
   std::string dtype = "auto";
+  int64_t gpu_layers = -1;  // -1: every layer
+  bool cpu_moe = false;
   int threads = 0;  // 0: all cores
   uint64_t seed = 0;
   bool seed_given = false;

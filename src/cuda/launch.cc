@@ -10,12 +10,25 @@ int DeviceAttribute(cudaDeviceAttr attribute) {
   return value;
 }
 
+namespace {
+
+bool IsSet(const char* name) {
+  const char* value = std::getenv(name);
+  return value != nullptr && *value != '\0';
+}
+
+}  // namespace
+
 bool OverlapsLaunches() {
-  static const bool kOverlaps = [] {
-    const char* off = std::getenv("FATHOM_CUDA_NO_OVERLAP");  // for measurements and for tools that do not know such launches
-    return (off == nullptr || *off == '\0') && ComputeMajor() >= 9;
-  }();
+  // The variable is for measurements and for tools that do not know such launches.
+  static const bool kOverlaps = !IsSet("FATHOM_CUDA_NO_OVERLAP") && ComputeMajor() >= 9;
   return kOverlaps;
+}
+
+bool HasWarpgroupProducts() {
+  // The variable is for measurements beside the portable kernels, and for their tests.
+  static const bool kHas = !IsSet("FATHOM_CUDA_PORTABLE") && ComputeMajor() == 9;
+  return kHas;
 }
 
 }  // namespace fathom::cuda

@@ -29,6 +29,8 @@ inline cudaStream_t CurrentStream() { return c10::cuda::getCurrentCUDAStream().s
 int DeviceAttribute(cudaDeviceAttr attribute);
 inline int NumProcessors() { return DeviceAttribute(cudaDevAttrMultiProcessorCount); }
 bool OverlapsLaunches();
+// Whether kernels of Hopper's own instructions (wgmma, bulk copies of tiles) run there: compute capability 9.0.
+bool HasWarpgroupProducts();
 inline int ComputeMajor() { return DeviceAttribute(cudaDevAttrComputeCapabilityMajor); }
 
 }  // namespace fathom::cuda

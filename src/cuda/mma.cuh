@@ -40,6 +40,21 @@ __device__ __forceinline__ void LoadMatrix4Transposed(uint32_t (&r)[4], uint32_t
                : "r"(address));
 }
 
+// Exchanges registers within the four lanes 4g .. 4g + 3: register j of lane t becomes register t of lane j. Turns the pairs 2t, 2t + 1 that a lane
+// holds of four neighbouring blocks of 8 columns into the 8 columns of block t.
+__device__ __forceinline__ void QuadTranspose(uint32_t (&r)[4], int t) {
+#pragma unroll
+  for (int i = 0; i < 4; i += 2) {
+    const uint32_t other = __shfl_xor_sync(0xffffffffu, t & 1 ? r[i] : r[i + 1], 1);
+    (t & 1 ? r[i] : r[i + 1]) = other;
+  }
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    const uint32_t other = __shfl_xor_sync(0xffffffffu, t & 2 ? r[i] : r[i + 2], 2);
+    (t & 2 ? r[i] : r[i + 2]) = other;
+  }
+}
+
 // 16 bytes from global to shared memory; zeros, and no read, where `valid` is false.
 __device__ __forceinline__ void CopyAsync16(uint32_t shared, const void* global, bool valid) {
   const int bytes = valid ? 16 : 0;

@@ -15,9 +15,9 @@ OrderedJson Message(const char* role, const std::string& content) { return Order
 
 }  // namespace
 
-ChatSession::ChatSession(RunnerFactory make_runner, std::shared_ptr<const Tokenizer> tokenizer,
+ChatSession::ChatSession(EngineFactory make_engine, std::shared_ptr<const Tokenizer> tokenizer,
                          std::shared_ptr<const ChatTemplate> chat_template, int64_t context_length, ChatOptions options)
-    : make_runner_(std::move(make_runner)), tokenizer_(std::move(tokenizer)), template_(std::move(chat_template)),
+    : make_engine_(std::move(make_engine)), tokenizer_(std::move(tokenizer)), template_(std::move(chat_template)),
       context_length_(context_length), options_(std::move(options)) {
   stats_.context_length = context_length_;
 }
@@ -63,15 +63,14 @@ std::vector<int32_t> ChatSession::Render(const OrderedJson& messages) const {
   return tokenizer_->Encode(template_->Render(input), {.add_bos = false, .match_special = true});
 }
 
-void ChatSession::ReserveSequence(int64_t num_tokens) {
+void ChatSession::ReserveCache(int64_t num_tokens) {
   num_tokens = std::min(num_tokens, context_length_);
-  int64_t held = runner_ ? runner_->max_sequence_tokens() : 0;
+  int64_t held = engine_ ? engine_->most_tokens() : 0;
   if (held >= num_tokens) return;
   held = std::max(held, kFirstCacheTokens);
   while (held < num_tokens) held *= 2;
-  runner_.reset();  // before the new one: the two need not fit together; what it held is run again
-  runner_ = make_runner_(std::min(held, context_length_));
-  sequence_ = -1;
+  engine_.reset();  // before the new one: the two need not fit together; what it held is run again
+  engine_ = make_engine_(std::min(held, context_length_));
 }
 
 FinishReason ChatSession::Answer(const std::function<bool(const std::string&)>& on_text) {
@@ -86,20 +85,20 @@ FinishReason ChatSession::Answer(const std::function<bool(const std::string&)>& 
   FATHOM_USER_CHECK(std::ssize(request.prompt) <= most_prompt_tokens,
                     "the message is too long: with the system prompt it has {} tokens, and the context of {} leaves {} beside the answer",
                     request.prompt.size(), context_length_, most_prompt_tokens);
-  ReserveSequence(std::ssize(request.prompt) + options_.max_new_tokens);
+  ReserveCache(std::ssize(request.prompt) + options_.max_new_tokens);
 
   std::string answer;
   FinishReason finish = FinishReason::kNone;
   bool stopped = false;
   request.cancelled = [&] { return stopped = stopped || !on_text(""); };
-  stats_.timings = GenerateOn(*runner_, tokenizer_, context_length_, request, [&](const Delta& delta) {
+  stats_.timings = GenerateOn(*engine_, request, [&](const Delta& delta) {
     answer += delta.text;
     finish = delta.finish;
     if (!delta.text.empty() && !on_text(delta.text)) stopped = true;
     return !stopped;
-  }, &sequence_);
+  });
   messages_.push_back(Message("assistant", answer));
-  stats_.context_used = std::ssize(runner_->Tokens(sequence_));
+  stats_.context_used = std::ssize(request.prompt) + stats_.timings.completion_tokens;
   stats_.turns = CountTurns(messages_);
   stats_.turns_in_prompt = CountTurns(said);
   return finish;

@@ -7,8 +7,8 @@
 #include <string>
 
 #include "engine/chat_history.h"
+#include "engine/engine.h"
 #include "engine/generate.h"
-#include "engine/runner.h"
 #include "text/chat_template.h"
 
 namespace fathom {
@@ -31,9 +31,9 @@ struct ChatStats {
 
 class ChatSession {
  public:
-  // Makes a runner whose sequences hold at least that many tokens.
-  using RunnerFactory = std::function<std::unique_ptr<Runner>(int64_t max_sequence_tokens)>;
-  ChatSession(RunnerFactory make_runner, std::shared_ptr<const Tokenizer> tokenizer, std::shared_ptr<const ChatTemplate> chat_template,
+  // Makes an engine whose cache holds one sequence of at least that many tokens.
+  using EngineFactory = std::function<std::unique_ptr<Engine>(int64_t num_tokens)>;
+  ChatSession(EngineFactory make_engine, std::shared_ptr<const Tokenizer> tokenizer, std::shared_ptr<const ChatTemplate> chat_template,
               int64_t context_length, ChatOptions options);
 
   // Says `text` and streams the answer's pieces to on_text (false stops it). The turn is part of the conversation afterwards, also when it
@@ -54,16 +54,15 @@ class ChatSession {
  private:
   std::vector<int32_t> Render(const OrderedJson& messages) const;
   FinishReason Answer(const std::function<bool(const std::string&)>& on_text);
-  void ReserveSequence(int64_t num_tokens);
+  void ReserveCache(int64_t num_tokens);
 
-  RunnerFactory make_runner_;
+  EngineFactory make_engine_;
   std::shared_ptr<const Tokenizer> tokenizer_;
   std::shared_ptr<const ChatTemplate> template_;
   int64_t context_length_;
   ChatOptions options_;
   OrderedJson messages_ = OrderedJson::array();
-  std::unique_ptr<Runner> runner_;
-  int32_t sequence_ = -1;
+  std::unique_ptr<Engine> engine_;
   uint64_t num_answers_ = 0;
   ChatStats stats_;
 };

@@ -79,7 +79,7 @@ DecodeGraphs::Output DecodeGraphs::Run(const std::vector<Item>& items) {
     int32_t* row = lengths + B + b * W;
     int32_t page = scratch_page_;
     if (is_item) {
-      const std::vector<int32_t>& pages = *items[b].pages;
+      const std::span<const int32_t> pages = items[b].pages;
       FATHOM_CHECK(std::ssize(pages) <= W && position / kPageTokens < std::ssize(pages), "{} pages for position {} in a table of {}", pages.size(),
                    position, W);
       std::copy(pages.begin(), pages.end(), row);

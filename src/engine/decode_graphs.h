@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "model/attention_backend.h"
@@ -23,8 +24,8 @@ class DecodeGraphs {
 
   struct Item {
     int32_t token = 0;
-    int64_t position = 0;                          // of the token in its sequence
-    const std::vector<int32_t>* pages = nullptr;   // of the sequence, the token's page included
+    int64_t position = 0;                 // of the token in its sequence
+    std::span<const int32_t> pages = {};  // of the sequence, the token's page included
   };
   struct Output {
     at::Tensor logits_BV;  // on the device, in the model's dtype

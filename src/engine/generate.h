@@ -22,6 +22,7 @@ struct SamplingParams {
   double repetition_penalty = 1.0;
   double presence_penalty = 0.0;
   double frequency_penalty = 0.0;
+  std::vector<std::pair<int32_t, double>> logit_bias = {};  // added to a token's logit before everything else
   uint64_t seed = 0;
 };
 
@@ -34,7 +35,11 @@ struct GenerationRequest {
   bool ignore_eos = false;
   int64_t num_samples = 1;
   int64_t num_logprobs = -1;                 // -1: none; k >= 0: the chosen token's and the k best
-  std::function<bool()> cancelled = {};      // asked between the chunks of the prompt too; may be empty
+  int64_t num_prompt_logprobs = -1;          // the same of the prompt's tokens, from the second on
+  bool show_special_tokens = false;          // in the text
+  std::string user = {};                     // turns are shared fairly among users
+  int64_t priority = 0;                      // larger waits longer
+  std::function<bool()> cancelled = {};      // asked before every step, the chunks of the prompt too; may be empty
 };
 
 enum class FinishReason { kNone, kStop, kLength, kCancelled };
@@ -52,10 +57,13 @@ struct Delta {
   std::string text = {};
   std::vector<int32_t> tokens = {};
   std::vector<TokenLogprob> logprobs = {};
+  std::vector<TokenLogprob> prompt_logprobs = {};  // come first, in the prompt's order, with sample 0
   FinishReason finish = FinishReason::kNone;
+  std::string stop_string = {};  // that ended it
 };
 
 struct Timings {
+  double queue_s = 0;    // until its first step
   double prefill_s = 0;  // until the first token is chosen
   double decode_s = 0;   // the rest
   int64_t prompt_tokens = 0, completion_tokens = 0;
@@ -69,15 +77,13 @@ struct LoadedModel {  // what a request needs
   int64_t context_length = 0;
 };
 
-// Runs one request to its end. on_delta returns false to cancel. Throws UserError (empty prompt, token out of range, prompt longer than the context).
+// Runs one request to its end on an engine of its own. on_delta returns false to cancel. Throws UserError (empty prompt, token out of range, prompt longer than the context).
 Timings Generate(const LoadedModel& loaded, const GenerationRequest& request, const std::function<bool(const Delta&)>& on_delta);
 
-class Runner;
+class Engine;
 
-// The same on a runner. With `kept_sequence` the request continues a sequence that is already there (-1: none yet; num_samples 1): what it
-// has in common with the prompt is not run again, and afterwards it holds the prompt and the answer.
-Timings GenerateOn(Runner& runner, const std::shared_ptr<const Tokenizer>& tokenizer, int64_t context_length, const GenerationRequest& request,
-                   const std::function<bool(const Delta&)>& on_delta, int32_t* kept_sequence = nullptr);
+// The same on an engine that nobody else steps: submits the request and steps until it ends.
+Timings GenerateOn(Engine& engine, const GenerationRequest& request, const std::function<bool(const Delta&)>& on_delta);
 
 // Throws the UserErrors of Generate.
 void CheckRequest(const GenerationRequest& request, int64_t vocab_size, int64_t context_length);

@@ -24,7 +24,9 @@ LoadedCheckpoint LoadForGeneration(const std::filesystem::path& path, const Load
     FATHOM_USER_CHECK(!options.need_tokenizer, "--model {}: has no tokenizer.json, which text needs", path.string());
   }
   const ModelOptions model_options{.dtype = ResolveDtype(options.dtype, checkpoint), .device = options.device,
-                                   .keep_fp8 = false, .keep_ggml = options.dtype == "auto"};
+                                   .device_layers = options.gpu_layers, .host_experts = options.cpu_moe,
+                                   .keep_fp8 = options.dtype == "auto" && options.device.is_cuda() && HasFp8Blocks(checkpoint),
+                                   .keep_ggml = options.dtype == "auto"};
   result.loaded.model = LoadModel(checkpoint, model_options);
   result.loaded.context_length = checkpoint.config.context_length();
   result.path = path;

@@ -14,6 +14,8 @@ namespace fathom {
 struct LoadOptions {
   std::string dtype = "auto";  // --dtype
   at::Device device = at::kCPU;
+  int64_t gpu_layers = -1;  // --gpu-layers: of the last layers, how many are on `device` (-1: all)
+  bool cpu_moe = false;     // --cpu-moe: the routed experts stay on the CPU
   bool need_tokenizer = true;  // false: a model without one gives a null tokenizer instead of an error
 };
 

@@ -12,7 +12,7 @@ namespace fathom {
 namespace {
 
 bool HasPenalties(const SamplingParams& params) {
-  return params.repetition_penalty != 1.0 || params.presence_penalty != 0.0 || params.frequency_penalty != 0.0;
+  return !params.logit_bias.empty() || params.repetition_penalty != 1.0 || params.presence_penalty != 0.0 || params.frequency_penalty != 0.0;
 }
 
 template <typename T>
@@ -60,6 +60,9 @@ void TokenHistory::Append(int32_t token) {
 std::vector<double> PenalizedScores(std::span<const float> logits_V, const SamplingParams& params, const TokenHistory& history) {
   std::vector<double> scores(logits_V.begin(), logits_V.end());
   const auto in_range = [&](int32_t token) { return token >= 0 && token < std::ssize(scores); };
+  for (const auto& [token, bias] : params.logit_bias) {
+    if (in_range(token)) scores[token] += bias;
+  }
   if (params.repetition_penalty != 1.0) {
     for (const int32_t token : history.seen()) {
       if (!in_range(token)) continue;

@@ -1,5 +1,5 @@
 // From a row of logits to the next token. The steps and their order are transformers' (LogitsProcessorList of generation/utils.py):
-// repetition penalty, [OpenAI's presence and frequency penalty], temperature, top-k, top-p, min-p. Arithmetic in double.
+// [OpenAI's logit_bias], repetition penalty, [OpenAI's presence and frequency penalty], temperature, top-k, top-p, min-p. Arithmetic in double.
 #pragma once
 
 #include <cstdint>
@@ -26,7 +26,7 @@ class TokenHistory {
   std::unordered_map<int32_t, int64_t> counts_;
 };
 
-// scores = logits; a seen token's s becomes s / r where s > 0, else s * r (r the repetition penalty; Keskar et al., CTRL, 2019); then
+// scores = logits + bias; a seen token's s becomes s / r where s > 0, else s * r (r the repetition penalty; Keskar et al., CTRL, 2019); then
 // s -= presence + count * frequency for a token of the answer (OpenAI API reference).
 std::vector<double> PenalizedScores(std::span<const float> logits_V, const SamplingParams& params, const TokenHistory& history);
 

@@ -31,6 +31,7 @@ std::string StopMatcher::Push(std::string_view piece) {
     if (end < first_end || (end == first_end && at < start)) {
       first_end = end;
       start = at;
+      match_ = stop;
     }
   }
   if (first_end != std::string::npos) {

@@ -18,10 +18,11 @@ class StopMatcher {
   // The text ended without a match: what was held back.
   std::string Finish();
   bool matched() const { return matched_; }
+  const std::string& match() const { return match_; }  // the stop string that was matched
 
  private:
   std::vector<std::string> stops_;
-  std::string pending_;
+  std::string pending_, match_;
   bool matched_ = false;
 };
 

@@ -14,6 +14,8 @@
 
 namespace fathom {
 
+struct ModelOptions;
+
 // One layer's MLA inputs for T packed tokens.
 struct MlaInputs {
   at::Tensor q_nope_THD, q_rope_THD;  // [T, H, nope], [T, H, rope] (rotated)
@@ -61,7 +63,8 @@ std::unique_ptr<AttentionBackend> MakePackedCausal(const ModelConfig& config, co
 inline constexpr int64_t kPageTokens = 64;
 class PagedCache {
  public:
-  PagedCache(const ModelConfig& config, int64_t num_pages, at::ScalarType dtype, at::Device device);
+  // In the model's dtype, each layer's pages on the device of its weights (model/placement.h).
+  PagedCache(const ModelConfig& config, const ModelOptions& options, int64_t num_pages);
   ~PagedCache();
   int64_t num_pages() const;
   int64_t num_bytes() const;

@@ -16,6 +16,11 @@ namespace fathom {
 
 at::Tensor ResidualStream::Sum() const { return pending_TD.defined() ? at::add(residual_TD, pending_TD) : residual_TD; }
 
+void ResidualStream::MoveTo(at::Device device) {
+  residual_TD = residual_TD.to(device);
+  if (pending_TD.defined()) pending_TD = pending_TD.to(device);
+}
+
 at::Tensor ResidualStream::Normalize(const at::Tensor& weight_D, double eps) {
   if (!pending_TD.defined()) return ops::rms_norm(residual_TD, weight_D, eps);
   at::Tensor normed_TD;

@@ -16,6 +16,7 @@ struct ResidualStream {
   at::Tensor Sum() const;
   // norm(residual + pending); the sum becomes the residual.
   at::Tensor Normalize(const at::Tensor& weight_D, double eps);
+  void MoveTo(at::Device device);
 };
 
 class DecoderLayer {

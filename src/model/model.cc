@@ -8,11 +8,13 @@
 #include <ATen/ops/full.h>
 #include <ATen/ops/randn.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "base/error.h"
 #include "model/decoder.h"
 #include "model/linear/dense_weight.h"
+#include "model/placement.h"
 #include "model/rope_table.h"
 #include "model/weight_store.h"
 #include "ops/norm/norm.h"
@@ -38,11 +40,23 @@ struct Model::Impl {
     return LayerStep{std::move(cos_TD), std::move(sin_TD), context};
   }
 
+  // The same for layers on the CPU.
+  static LayerStep OnHost(const LayerStep& step) {
+    return LayerStep{step.cos_TD.to(at::kCPU), step.sin_TD.to(at::kCPU), step.context};
+  }
+
   void Run(ResidualStream& stream, const PackedBatch& batch, const ForwardContext& context, int64_t first, int64_t last) const {
     FATHOM_CHECK(0 <= first && first <= last && last <= config.num_hidden_layers, "layers {} .. {} of {}", first, last, config.num_hidden_layers);
     if (first == last) return;
     const LayerStep step = StepOf(batch, context);
-    for (int64_t i = first; i < last; ++i) layers[static_cast<size_t>(i)](stream, step);
+    const int64_t num_host = NumHostLayers(config, options);
+    if (first < num_host) {
+      stream.MoveTo(at::kCPU);
+      const LayerStep host_step = OnHost(step);
+      for (int64_t i = first; i < std::min(last, num_host); ++i) layers[static_cast<size_t>(i)](stream, host_step);
+    }
+    stream.MoveTo(options.device);
+    for (int64_t i = std::max(first, num_host); i < last; ++i) layers[static_cast<size_t>(i)](stream, step);
   }
 
   const MtpModule& MtpAt(int64_t depth_idx) const {
@@ -125,7 +139,8 @@ void Model::RequireGrad(bool on) {
 }
 
 at::Tensor Model::Embed(const at::Tensor& tokens_T) const {
-  return impl_->embedding_blocks ? impl_->embedding_blocks->Embed(tokens_T) : at::embedding(impl_->embedding, tokens_T);
+  if (impl_->embedding_blocks) return impl_->embedding_blocks->Embed(tokens_T);
+  return at::embedding(impl_->embedding, tokens_T.to(impl_->embedding.device()));
 }
 
 at::Tensor Model::Layers(const at::Tensor& hidden_TD, const PackedBatch& batch, const ForwardContext& context, int64_t first, int64_t last) const {
@@ -145,7 +160,7 @@ at::Tensor Model::Forward(const PackedBatch& batch, const ForwardContext& contex
 at::Tensor Model::Head(const at::Tensor& hidden_rows) const { return impl_->head(hidden_rows); }
 
 at::Tensor Model::Mtp(int64_t depth_idx, const at::Tensor& hidden_TD, const PackedBatch& next_tokens, const ForwardContext& context) const {
-  return impl_->MtpAt(depth_idx)(Embed(next_tokens.tokens_T), hidden_TD, impl_->StepOf(next_tokens, context));
+  return impl_->MtpAt(depth_idx)(Embed(next_tokens.tokens_T).to(impl_->options.device), hidden_TD, impl_->StepOf(next_tokens, context));
 }
 
 at::Tensor Model::MtpHead(int64_t depth_idx, const at::Tensor& mtp_hidden_TD) const {

@@ -21,7 +21,14 @@ namespace fathom {
 struct ModelOptions {
   at::ScalarType dtype = at::kBFloat16;  // of weights and activations
   at::Device device = at::kCPU;
+  // Where `device` cannot hold everything (model/placement.h): the last device_layers layers are on it and the others on the CPU (-1: all are on
+  // it), and with host_experts the routed experts of every layer stay on the CPU. Rows of hidden values travel, weights do not.
+  int64_t device_layers = -1;
+  bool host_experts = false;
   bool keep_fp8 = false;  // keep V3's FP8 block weights in FP8 (half the memory) instead of expanding them to dtype
+  // Train in FP8 (arXiv 2412.19437, 3.3): all three products of attention's and the feed-forward networks' matrices take e4m3 blocks; leaves, embedding, head,
+  // router, norms and attention itself keep their dtypes. dtype bf16 or f32.
+  bool fp8_training = false;
   // Keep a GGUF file's blocks as they are where the CPU has products for their format (dtype bf16): decode reads fewer bytes. For inference.
   bool keep_ggml = false;
   std::map<std::string, ops::BlockFormat> block_formats = {};  // of the weights that may keep their blocks; LoadModel fills it
@@ -75,7 +82,7 @@ class Model {
   at::Tensor Layers(const at::Tensor& hidden_TD, const PackedBatch& batch, const ForwardContext& context, int64_t first, int64_t last) const;
   // The final norm.
   at::Tensor Norm(const at::Tensor& hidden_TD) const;
-  // Embed, all layers, norm: [T, D].
+  // Embed, all layers, norm: [T, D], on the model's device.
   at::Tensor Forward(const PackedBatch& batch, const ForwardContext& context) const;
   // Logits [rows, V] of hidden rows after the norm, in the model's dtype.
   at::Tensor Head(const at::Tensor& hidden_rows) const;

@@ -8,6 +8,7 @@
 #include "model/attention_backend.h"
 #include "model/layers/indexer.h"
 #include "model/mla_expansion.h"
+#include "model/placement.h"
 #include "ops/attention/attention.h"
 
 namespace fathom {
@@ -19,12 +20,13 @@ class PackedCausal final : public AttentionBackend {
       : cu_seqlens_(batch.cu_seqlens), index_topk_(config.index_topk), lens_(config.has_indexer() ? HostLens(batch) : std::vector<int32_t>{}) {}
 
   at::Tensor Gqa(int64_t, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, double scale) override {
-    return ops::packed_attention(q, k, v, cu_seqlens_, cu_seqlens_, scale, -1, std::nullopt);
+    return ops::packed_attention(q, k, v, cu_seqlens_.On(q.device()), cu_seqlens_.On(q.device()), scale, -1, std::nullopt);
   }
 
   at::Tensor Mla(int64_t, const MlaInputs& inputs) override {
     const ExpandedKeys keys = Expand(inputs, inputs.latent_TR, inputs.k_rope_TD);
-    return ops::packed_attention(keys.q_THD, keys.k_SHD, keys.v_SHD, cu_seqlens_, cu_seqlens_, inputs.scale, -1, Choose(inputs));
+    const at::Tensor& cu_seqlens = cu_seqlens_.On(keys.q_THD.device());
+    return ops::packed_attention(keys.q_THD, keys.k_SHD, keys.v_SHD, cu_seqlens, cu_seqlens, inputs.scale, -1, Choose(inputs));
   }
 
  private:
@@ -41,7 +43,7 @@ class PackedCausal final : public AttentionBackend {
     return StackChoices(choices);
   }
 
-  at::Tensor cu_seqlens_;
+  DeviceCopies cu_seqlens_;
   int64_t index_topk_;
   std::vector<int32_t> lens_;
 };

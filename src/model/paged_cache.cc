@@ -16,6 +16,8 @@
 #include "model/attention_backend.h"
 #include "model/layers/indexer.h"
 #include "model/mla_expansion.h"
+#include "model/model.h"
+#include "model/placement.h"
 #include "ops/attention/attention.h"
 #include "ops/cache/store_rows.h"
 
@@ -62,23 +64,26 @@ class PagedAttention final : public AttentionBackend {
       max_kv_len_ = std::max(max_kv_len_, step.kv_lens[b]);
     }
     slots_T_ = ToDevice(slots, device_);
-    page_table_ = ToDevice(table, device_).view({static_cast<int64_t>(lens_.size()), static_cast<int64_t>(TableWidth())});
+    page_table_ = DeviceCopies(ToDevice(table, device_).view({static_cast<int64_t>(lens_.size()), static_cast<int64_t>(TableWidth())}));
     kv_lens_ = ToDevice(step.kv_lens, device_);
   }
 
   PagedAttention(PagedCache::Storage& storage, const PackedBatch& batch, const PagedCache::DeviceStep& step)
       : storage_(storage), cu_q_(batch.cu_seqlens), device_(batch.positions_T.device()), slots_T_(step.slots_B), page_table_(step.page_table),
         kv_lens_(step.kv_lens_B), has_prefix_(true), is_on_device_(true) {
-    max_kv_len_ = static_cast<int32_t>(page_table_.size(1) * kPageTokens);
+    max_kv_len_ = static_cast<int32_t>(step.page_table.size(1) * kPageTokens);
   }
 
   at::Tensor Gqa(int64_t layer_idx, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, double scale) override {
     const at::NoGradGuard no_grad;
     at::Tensor& pages = storage_.pages[static_cast<size_t>(layer_idx)];
     Store(pages, k, v);
-    if (!has_prefix_ && !is_absorbed_) return ops::packed_attention(q, k, v, cu_q_, cu_q_, scale, -1, std::nullopt);
+    const at::Device device = q.device();
+    const at::Tensor& cu_q = cu_q_.On(device);
+    if (!has_prefix_ && !is_absorbed_) return ops::packed_attention(q, k, v, cu_q, cu_q, scale, -1, std::nullopt);
     const int64_t G = k.size(1);
-    return ops::paged_attention(q.to(pages.scalar_type()), pages.narrow(2, 0, G), pages.narrow(2, G, G), page_table_, cu_q_, kv_lens_, scale, -1)
+    return ops::paged_attention(q.to(pages.scalar_type()), pages.narrow(2, 0, G), pages.narrow(2, G, G), page_table_.On(device), cu_q,
+                                kv_lens_.On(device), scale, -1)
         .to(q.scalar_type());
   }
 
@@ -86,7 +91,7 @@ class PagedAttention final : public AttentionBackend {
   LatentRows MlaRows(int64_t layer_idx) override {
     if (!is_absorbed_) return {};
     const at::Tensor& pages = storage_.pages[static_cast<size_t>(layer_idx)];
-    return {pages.view({-1, pages.size(2)}), slots_T_};
+    return {pages.view({-1, pages.size(2)}), slots_T_.On(pages.device())};
   }
 
   at::Tensor Mla(int64_t layer_idx, const MlaInputs& inputs) override {
@@ -124,12 +129,12 @@ class PagedAttention final : public AttentionBackend {
   // Writes the batch's rows (a, b), each [T, ...], into their slots.
   void Store(at::Tensor& pages, const at::Tensor& a, const at::Tensor& b) const {
     const int64_t W = pages.numel() / (pages.size(0) * pages.size(1));
-    ops::store_rows(pages.view({-1, W}), slots_T_, a.flatten(1).to(pages.scalar_type()), b.flatten(1).to(pages.scalar_type()));
+    ops::store_rows(pages.view({-1, W}), slots_T_.On(pages.device()), a.flatten(1).to(pages.scalar_type()), b.flatten(1).to(pages.scalar_type()));
   }
 
   // Slots of every key of every sequence, one sequence after the other.
-  const at::Tensor& AllSlots() {
-    if (all_slots_S_.defined()) return all_slots_S_;
+  const at::Tensor& AllSlots(at::Device device) {
+    if (all_slots_S_) return all_slots_S_->On(device);
     std::vector<int64_t> slots;
     std::vector<int32_t> limits = {0};
     for (size_t b = 0; b < lens_.size(); ++b) {
@@ -138,20 +143,21 @@ class PagedAttention final : public AttentionBackend {
     }
     all_slots_S_ = ToDevice(slots, device_);
     cu_k_ = ToDevice(limits, device_);
-    return all_slots_S_;
+    return all_slots_S_->On(device);
   }
 
   at::Tensor Expanded(int64_t layer_idx, const MlaInputs& inputs, const std::optional<at::Tensor>& topk_idx) {
-    at::Tensor latent_SR = inputs.latent_TR, k_rope_SD = inputs.k_rope_TD, cu_k = cu_q_;
+    const at::Device device = inputs.latent_TR.device();
+    at::Tensor latent_SR = inputs.latent_TR, k_rope_SD = inputs.k_rope_TD, cu_k = cu_q_.On(device);
     if (has_prefix_) {
       const at::Tensor& pages = storage_.pages[static_cast<size_t>(layer_idx)];
-      const at::Tensor rows = pages.view({-1, pages.size(2)}).index_select(0, AllSlots()).to(inputs.latent_TR.scalar_type());
+      const at::Tensor rows = pages.view({-1, pages.size(2)}).index_select(0, AllSlots(device)).to(inputs.latent_TR.scalar_type());
       latent_SR = rows.narrow(1, 0, latent_SR.size(1));
       k_rope_SD = rows.narrow(1, latent_SR.size(1), k_rope_SD.size(1));
-      cu_k = cu_k_;
+      cu_k = cu_k_.On(device);
     }
     const ExpandedKeys keys = Expand(inputs, latent_SR, k_rope_SD);
-    return ops::packed_attention(keys.q_THD, keys.k_SHD, keys.v_SHD, cu_q_, cu_k, inputs.scale, -1, topk_idx);
+    return ops::packed_attention(keys.q_THD, keys.k_SHD, keys.v_SHD, cu_q_.On(device), cu_k, inputs.scale, -1, topk_idx);
   }
 
   // Queries go to the latents' space with kv_b's key half, answers come back with its value half (arXiv 2405.04434, 2.1.2).
@@ -161,7 +167,8 @@ class PagedAttention final : public AttentionBackend {
     const int64_t stride = inputs.kv_b->weight()->out_features() / H;
     const at::Tensor q_latent_THR = inputs.kv_b->ApplyHeadsTransposed(inputs.q_nope_THD, stride, 0, nope);
     const at::Tensor out_THR = ops::mla_paged_attention(q_latent_THR.to(pages.scalar_type()), inputs.q_rope_THD.to(pages.scalar_type()), pages,
-                                                        page_table_, cu_q_, kv_lens_, inputs.scale, topk_idx);
+                                                        page_table_.On(pages.device()), cu_q_.On(pages.device()), kv_lens_.On(pages.device()),
+                                                        inputs.scale, topk_idx);
     return inputs.kv_b->ApplyHeads(out_THR.to(inputs.q_nope_THD.scalar_type()), stride, nope, stride);
   }
 
@@ -171,7 +178,7 @@ class PagedAttention final : public AttentionBackend {
     Store(pages, inputs.index_k_TD, inputs.index_k_TD.narrow(1, 0, 0));
     if (max_kv_len_ <= storage_.config.index_topk) return std::nullopt;  // every key is chosen
     if (is_on_device_) return ChooseOnDevice(pages, inputs);
-    const at::Tensor k_SD = pages.view({-1, pages.size(2)}).index_select(0, AllSlots());
+    const at::Tensor k_SD = pages.view({-1, pages.size(2)}).index_select(0, AllSlots(pages.device()));
     std::vector<at::Tensor> choices;
     int64_t first_query = 0, first_key = 0;
     for (size_t b = 0; b < lens_.size(); ++b) {
@@ -186,41 +193,46 @@ class PagedAttention final : public AttentionBackend {
 
   // One token a sequence, every sequence as long as its row of the page table: what lies past its end is masked before the choice.
   std::optional<at::Tensor> ChooseOnDevice(const at::Tensor& pages, const MlaInputs& inputs) const {
-    const int64_t B = page_table_.size(0), S = page_table_.size(1) * kPageTokens, d = pages.size(2);
-    const at::Tensor k_BSd = pages.index_select(0, page_table_.clamp_min(0).reshape({-1})).view({B, S, d}).to(at::kFloat);
+    const at::Tensor &page_table = page_table_.On(pages.device()), &kv_lens_B = kv_lens_.On(pages.device());
+    const int64_t B = page_table.size(0), S = page_table.size(1) * kPageTokens, d = pages.size(2);
+    const at::Tensor k_BSd = pages.index_select(0, page_table.clamp_min(0).reshape({-1})).view({B, S, d}).to(at::kFloat);
     const at::Tensor scores_BHS = at::matmul(inputs.index_q_THD.to(at::kFloat), k_BSd.transpose(1, 2)).mul_(1.0 / std::sqrt(static_cast<double>(d))).relu_();
     at::Tensor index_BS = at::matmul(inputs.index_weights_TH.unsqueeze(1), scores_BHS).squeeze(1);
-    const at::Tensor key_S = at::arange(S, kv_lens_.options());
-    index_BS = index_BS.masked_fill(key_S.unsqueeze(0).ge(kv_lens_.unsqueeze(1)), -std::numeric_limits<double>::infinity());
+    const at::Tensor key_S = at::arange(S, kv_lens_B.options());
+    index_BS = index_BS.masked_fill(key_S.unsqueeze(0).ge(kv_lens_B.unsqueeze(1)), -std::numeric_limits<double>::infinity());
     return std::get<1>(at::sort(index_BS, /*stable=*/true, -1, /*descending=*/true)).narrow(1, 0, storage_.config.index_topk).to(at::kInt);
   }
 
   PagedCache::Storage& storage_;
   PagedCache::Step step_;
-  at::Tensor cu_q_;
+  DeviceCopies cu_q_;
   std::vector<int32_t> lens_;
-  at::Device device_;
-  at::Tensor slots_T_, page_table_, kv_lens_, all_slots_S_, cu_k_;
+  at::Device device_;  // of the batch; a layer may be elsewhere
+  DeviceCopies slots_T_, page_table_, kv_lens_, cu_k_;
+  std::optional<DeviceCopies> all_slots_S_;
   bool has_prefix_ = false, is_absorbed_ = true, is_on_device_ = false;
   int32_t max_kv_len_ = 0;
 };
 
-PagedCache::PagedCache(const ModelConfig& config, int64_t num_pages, at::ScalarType dtype, at::Device device) : storage_(std::make_unique<Storage>()) {
+PagedCache::PagedCache(const ModelConfig& config, const ModelOptions& options, int64_t num_pages) : storage_(std::make_unique<Storage>()) {
   storage_->config = config;
   storage_->num_pages = num_pages;
-  const auto options = at::TensorOptions().dtype(dtype).device(device);
   const int64_t num_layers = config.num_hidden_layers + config.num_nextn_predict_layers;
   try {
     for (int64_t i = 0; i < num_layers; ++i) {
+      const auto where = at::TensorOptions().dtype(options.dtype).device(DeviceOfLayer(config, options, i));
       if (config.has_mla()) {
-        storage_->pages.push_back(at::empty({num_pages, kPageTokens, config.kv_lora_rank + config.qk_rope_head_dim}, options));
+        storage_->pages.push_back(at::empty({num_pages, kPageTokens, config.kv_lora_rank + config.qk_rope_head_dim}, where));
       } else {
-        storage_->pages.push_back(at::empty({num_pages, kPageTokens, 2 * config.num_key_value_heads, config.head_dim}, options));
+        storage_->pages.push_back(at::empty({num_pages, kPageTokens, 2 * config.num_key_value_heads, config.head_dim}, where));
       }
-      if (config.has_indexer()) storage_->index_pages.push_back(at::empty({num_pages, kPageTokens, config.index_head_dim}, options));
+      if (config.has_indexer()) storage_->index_pages.push_back(at::empty({num_pages, kPageTokens, config.index_head_dim}, where));
     }
   } catch (const std::exception& e) {  // c10::Error of an allocator, or std::bad_alloc
-    ThrowMachineError("not enough memory for a cache of {} pages ({} values a token)", num_pages, num_layers * config.kv_values_per_token_per_layer());
+    const int64_t values = num_layers * config.kv_values_per_token_per_layer();
+    const double gigabytes = static_cast<double>(values * num_pages * kPageTokens * static_cast<int64_t>(c10::elementSize(options.dtype))) / 1e9;
+    ThrowMachineError("not enough memory for a cache of {} tokens: {:.2f} GB asked ({} values a token); fewer or shorter sequences take less",
+                      num_pages * kPageTokens, gigabytes, values);
   }
 }
 

@@ -8,7 +8,10 @@
 
 #include "base/error.h"
 #include "model/linear/dense_weight.h"
+#include "model/linear/fp8_trained_weight.h"
 #include "model/linear/fp8_weight.h"
+#include "model/placement.h"
+#include "ops/cuda_backend.h"
 
 namespace fathom {
 
@@ -30,18 +33,28 @@ bool WeightStore::Has(WeightRole role, int64_t layer_idx, bool is_bias) const {
   return index_.count(Key(static_cast<int>(role), layer_idx, -1, is_bias)) != 0;
 }
 
-at::Tensor WeightStore::Empty(const std::string& name, const std::vector<int64_t>& shape, at::ScalarType dtype) const {
+at::Tensor WeightStore::Empty(const WeightSpec& first, const std::string& name, const std::vector<int64_t>& shape, at::ScalarType dtype) const {
+  const at::Device device = DeviceOfWeight(config_, options_, first);
   try {
-    return at::empty(shape, at::TensorOptions().dtype(dtype).device(options_.device));
+    return at::empty(shape, at::TensorOptions().dtype(dtype).device(device));
   } catch (const std::exception& e) {  // c10::Error of an allocator, or std::bad_alloc
-    int64_t numel = 1;
-    for (const int64_t size : shape) numel *= size;
-    ThrowMachineError("not enough memory for {} ({} values)", name, numel);
+    double gigabytes = static_cast<double>(c10::elementSize(dtype)) / 1e9;
+    for (const int64_t size : shape) gigabytes *= static_cast<double>(size);
+    size_t free_bytes = 0, total_bytes = 0;
+    if (device.is_cpu() || ops::CudaTable() == nullptr || ops::CudaTable()->memory_info(device.index(), &free_bytes, &total_bytes) != 0) {
+      ThrowMachineError("not enough memory for {}: {:.2f} GB asked", name, gigabytes);
+    }
+    ThrowMachineError("not enough memory on {} for {}: {:.2f} GB asked, {:.2f} of {:.2f} GB free; --gpu-layers N or --cpu-moe keeps weights on the CPU",
+                      device.str(), name, gigabytes, static_cast<double>(free_bytes) / 1e9, static_cast<double>(total_bytes) / 1e9);
   }
 }
 
-at::Tensor WeightStore::Allocate(const std::string& name, const std::vector<int64_t>& shape, bool keep_float32) {
-  const at::Tensor leaf = Empty(name, shape, keep_float32 ? at::kFloat : options_.dtype);
+bool WeightStore::ExpertsAreApart(int64_t layer_idx) const {
+  return options_.host_experts && !DeviceOfLayer(config_, options_, layer_idx).is_cpu();
+}
+
+at::Tensor WeightStore::Allocate(const WeightSpec& first, const std::string& name, const std::vector<int64_t>& shape) {
+  const at::Tensor leaf = Empty(first, name, shape, first.keep_float32 ? at::kFloat : options_.dtype);
   leaves_.emplace_back(name, leaf);
   return leaf;
 }
@@ -57,7 +70,7 @@ at::Tensor WeightStore::Tensor(const std::vector<WeightRole>& roles, int64_t lay
   std::vector<int64_t> shape = first.shape;
   shape[0] = rows;
   const std::string name = parts.size() == 1 ? first.name : fmt::format("{}+{}", first.name, parts.size() - 1);
-  const at::Tensor leaf = Allocate(name, shape, first.keep_float32);
+  const at::Tensor leaf = Allocate(first, name, shape);
   int64_t row = 0;
   for (const size_t part : parts) {
     slots_[part].values = leaf.narrow(0, row, specs_[part].shape[0]);
@@ -66,17 +79,64 @@ at::Tensor WeightStore::Tensor(const std::vector<WeightRole>& roles, int64_t lay
   return leaf;
 }
 
-// Attention's and the feed-forward networks' matrices are in FP8 in the files; what the table keeps in float32 is not, nor MTP's projection.
-bool WeightStore::KeepsFp8(const WeightSpec& spec) const {
-  return options_.keep_fp8 && config_.quantization && spec.kind == WeightKind::kLinear && !spec.keep_float32 && spec.role != WeightRole::kMtpProjection;
+bool WeightStore::KeepsFp8(const WeightSpec& spec) const { return options_.keep_fp8 && config_.quantization && IsFp8Matrix(spec); }
+
+// Matrices one above the other are one for the CUDA kernels where blocks of 128 rows do not cross their limits.
+bool WeightStore::CanStackFp8(const std::vector<WeightRole>& roles, int64_t layer_idx, int64_t expert_idx) const {
+  const at::Device device = DeviceOfWeight(config_, options_, specs_[Find(roles.front(), layer_idx, expert_idx, false)]);
+  if (!device.is_cuda() || config_.quantization->block_rows != ops::kFp8Block || config_.quantization->block_cols != ops::kFp8Block) return false;
+  for (size_t i = 0; i + 1 < roles.size(); ++i) {
+    if (specs_[Find(roles[i], layer_idx, expert_idx, false)].shape[0] % ops::kFp8Block != 0) return false;
+  }
+  return true;
+}
+
+// Lets the files' parts fill values [sum of rows, K] and their scales.
+void WeightStore::StackFp8(const std::vector<WeightRole>& roles, int64_t layer_idx, int64_t expert_idx, const at::Tensor& values_NK, const at::Tensor& scales) {
+  int64_t row = 0;
+  for (const WeightRole role : roles) {
+    const size_t part = Find(role, layer_idx, expert_idx, false);
+    const int64_t rows = specs_[part].shape[0], block = row / ops::kFp8Block, blocks = (rows + ops::kFp8Block - 1) / ops::kFp8Block;
+    const auto weight = std::make_shared<Fp8BlockWeight>(rows, specs_[part].shape[1], *config_.quantization);
+    weight->Use(values_NK.narrow(0, row, rows), scales.narrow(0, block, blocks));
+    slots_[part].set_fp8 = [weight](const at::Tensor& values, const at::Tensor& scale) { weight->Set(values, scale); };
+    row += rows;
+  }
+}
+
+std::shared_ptr<GroupedWeight> WeightStore::MakeFp8Grouped(const std::vector<WeightRole>& roles, int64_t layer_idx) {
+  const int64_t E = config_.n_routed_experts;
+  if (!CanStackFp8(roles, layer_idx, 0)) {
+    std::vector<std::shared_ptr<LinearWeight>> experts;
+    for (int64_t e = 0; e < E; ++e) experts.push_back(MakeFp8(roles, layer_idx, e));
+    return std::make_shared<SeparateGroupedWeight>(std::move(experts));
+  }
+  int64_t rows = 0;
+  for (const WeightRole role : roles) rows += specs_[Find(role, layer_idx, 0, false)].shape[0];
+  const WeightSpec& first = specs_[Find(roles.front(), layer_idx, 0, false)];
+  const auto blocks = [](int64_t size) { return (size + ops::kFp8Block - 1) / ops::kFp8Block; };
+  const ops::Fp8Blocks w{Empty(first, first.name, {E, rows, first.shape[1]}, at::kFloat8_e4m3fn), Empty(first, first.name, {E, blocks(rows), blocks(first.shape[1])}, at::kFloat)};
+  for (int64_t e = 0; e < E; ++e) StackFp8(roles, layer_idx, e, w.values.select(0, e), w.scales.select(0, e));
+  return std::make_shared<Fp8GroupedWeight>(w, config_.quantization->scale_format == "ue8m0");
 }
 
 std::shared_ptr<LinearWeight> WeightStore::MakeFp8(const std::vector<WeightRole>& roles, int64_t layer_idx, int64_t expert_idx) {
+  if (CanStackFp8(roles, layer_idx, expert_idx)) {
+    int64_t rows = 0;
+    for (const WeightRole role : roles) rows += specs_[Find(role, layer_idx, expert_idx, false)].shape[0];
+    const WeightSpec& first = specs_[Find(roles.front(), layer_idx, expert_idx, false)];
+    const auto blocks = [](int64_t size) { return (size + ops::kFp8Block - 1) / ops::kFp8Block; };
+    const at::Tensor values = Empty(first, first.name, {rows, first.shape[1]}, at::kFloat8_e4m3fn), scales = Empty(first, first.name, {blocks(rows), blocks(first.shape[1])}, at::kFloat);
+    StackFp8(roles, layer_idx, expert_idx, values, scales);
+    const auto stacked = std::make_shared<Fp8BlockWeight>(rows, first.shape[1], *config_.quantization);
+    stacked->Use(values, scales);
+    return stacked;
+  }
   std::vector<std::shared_ptr<LinearWeight>> parts;
   for (const WeightRole role : roles) {
     const size_t part = Find(role, layer_idx, expert_idx, false);
     const auto weight = std::make_shared<Fp8BlockWeight>(specs_[part].shape[0], specs_[part].shape[1], *config_.quantization);
-    const at::Device device = options_.device;
+    const at::Device device = DeviceOfWeight(config_, options_, specs_[part]);
     slots_[part].set_fp8 = [weight, device](const at::Tensor& values, const at::Tensor& scales) { weight->Set(values.to(device), scales.to(device)); };
     parts.push_back(weight);
   }
@@ -95,8 +155,8 @@ std::shared_ptr<GgmlWeight> WeightStore::MakeGgml(const std::vector<WeightRole>&
     rows += spec.shape[0];
     cols = spec.shape[1];
   }
-  const at::Tensor blocks = Empty(specs_[Find(roles.front(), layer_idx, -1, false)].name,
-                                  {rows, cols / ops::kBlockValues * ops::BlockBytes(*format)}, at::kByte);
+  const WeightSpec& first = specs_[Find(roles.front(), layer_idx, -1, false)];
+  const at::Tensor blocks = Empty(first, first.name, {rows, cols / ops::kBlockValues * ops::BlockBytes(*format)}, at::kByte);
   int64_t row = 0;
   for (const WeightRole role : roles) {
     const size_t part = Find(role, layer_idx, -1, false);
@@ -111,21 +171,20 @@ Linear WeightStore::MakeLinear(const std::vector<WeightRole>& roles, int64_t lay
   if (Has(roles.front(), layer_idx, true)) bias = Tensor(roles, layer_idx, true);
   if (KeepsFp8(specs_[Find(roles.front(), layer_idx, -1, false)])) return Linear(MakeFp8(roles, layer_idx, -1), bias);
   if (auto weight = MakeGgml(roles, layer_idx)) return Linear(std::move(weight), bias);
-  return Linear(std::make_shared<DenseWeight>(Tensor(roles, layer_idx)), bias);
+  const bool trains_fp8 = options_.fp8_training && IsFp8Matrix(specs_[Find(roles.front(), layer_idx, -1, false)]);
+  const at::Tensor leaf = Tensor(roles, layer_idx);
+  if (trains_fp8) return Linear(std::make_shared<Fp8TrainedWeight>(leaf), bias);
+  return Linear(std::make_shared<DenseWeight>(leaf), bias);
 }
 
 GroupedLinear WeightStore::MakeGrouped(const std::vector<WeightRole>& roles, int64_t layer_idx) {
   const int64_t E = config_.n_routed_experts;
   const WeightSpec& first = specs_[Find(roles.front(), layer_idx, 0, false)];
-  if (KeepsFp8(first)) {
-    std::vector<std::shared_ptr<LinearWeight>> experts;
-    for (int64_t e = 0; e < E; ++e) experts.push_back(MakeFp8(roles, layer_idx, e));
-    return GroupedLinear(std::make_shared<SeparateGroupedWeight>(std::move(experts)));
-  }
+  if (KeepsFp8(first)) return GroupedLinear(MakeFp8Grouped(roles, layer_idx));
   int64_t rows = 0;
   for (const WeightRole role : roles) rows += specs_[Find(role, layer_idx, 0, false)].shape[0];
   const std::string name = fmt::format("{}+{}", first.name, E * static_cast<int64_t>(roles.size()) - 1);
-  const at::Tensor leaf = Allocate(name, {E, rows, first.shape[1]}, false);
+  const at::Tensor leaf = Allocate(first, name, {E, rows, first.shape[1]});
   for (int64_t e = 0; e < E; ++e) {
     int64_t row = 0;
     for (const WeightRole role : roles) {
@@ -134,6 +193,7 @@ GroupedLinear WeightStore::MakeGrouped(const std::vector<WeightRole>& roles, int
       row += specs_[part].shape[0];
     }
   }
+  if (options_.fp8_training && IsFp8Matrix(first)) return GroupedLinear(std::make_shared<Fp8TrainedGroupedWeight>(leaf));
   return GroupedLinear(std::make_shared<DenseGroupedWeight>(leaf));
 }
 

@@ -35,6 +35,8 @@ class WeightStore {
   // The routed experts' matrices of `roles`: [E, sum of rows, K].
   GroupedLinear MakeGrouped(const std::vector<WeightRole>& roles, int64_t layer_idx);
 
+  // Whether the layer's routed experts are on the CPU while the layer is not.
+  bool ExpertsAreApart(int64_t layer_idx) const;
   const std::vector<WeightSpec>& specs() const { return specs_; }
   WeightSlot& slot(size_t spec_idx) { return slots_[spec_idx]; }  // empty for ties
   const std::vector<std::pair<std::string, at::Tensor>>& leaves() const { return leaves_; }
@@ -42,10 +44,14 @@ class WeightStore {
  private:
   using Key = std::tuple<int, int64_t, int64_t, bool>;  // role, layer, expert, is it the bias
   size_t Find(WeightRole role, int64_t layer_idx, int64_t expert_idx, bool is_bias) const;
-  at::Tensor Empty(const std::string& name, const std::vector<int64_t>& shape, at::ScalarType dtype) const;
-  at::Tensor Allocate(const std::string& name, const std::vector<int64_t>& shape, bool keep_float32);
+  // On the device of `first`, the first row of the table that the tensor holds.
+  at::Tensor Empty(const WeightSpec& first, const std::string& name, const std::vector<int64_t>& shape, at::ScalarType dtype) const;
+  at::Tensor Allocate(const WeightSpec& first, const std::string& name, const std::vector<int64_t>& shape);
   bool KeepsFp8(const WeightSpec& spec) const;
   std::shared_ptr<LinearWeight> MakeFp8(const std::vector<WeightRole>& roles, int64_t layer_idx, int64_t expert_idx);
+  bool CanStackFp8(const std::vector<WeightRole>& roles, int64_t layer_idx, int64_t expert_idx) const;
+  void StackFp8(const std::vector<WeightRole>& roles, int64_t layer_idx, int64_t expert_idx, const at::Tensor& values_NK, const at::Tensor& scales);
+  std::shared_ptr<GroupedWeight> MakeFp8Grouped(const std::vector<WeightRole>& roles, int64_t layer_idx);
 
   const ModelConfig& config_;
   const ModelOptions& options_;

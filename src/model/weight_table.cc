@@ -151,6 +151,8 @@ class TableBuilder {
 
 std::vector<WeightSpec> ListWeights(const ModelConfig& config) { return TableBuilder(config).Build(); }
 
+bool IsFp8Matrix(const WeightSpec& spec) { return spec.kind == WeightKind::kLinear && !spec.keep_float32 && spec.role != WeightRole::kMtpProjection; }
+
 ParameterCount CountParameters(const ModelConfig& config) {
   ParameterCount count;
   int64_t routed = 0;

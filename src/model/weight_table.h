@@ -50,6 +50,10 @@ struct WeightSpec {
 // From the configuration alone (no memory for weights): what `inspect` prints.
 std::vector<WeightSpec> ListWeights(const ModelConfig& config);
 
+// The matrices that V3's files hold, and its training multiplies, in FP8: attention's and the feed-forward networks', without router, head, embedding and
+// MTP's projection.
+bool IsFp8Matrix(const WeightSpec& spec);
+
 struct ParameterCount {
   int64_t total = 0;   // without the MTP module
   int64_t active = 0;  // a token uses: total less the routed experts that it does not choose, and the embedding counted as stored

@@ -7,6 +7,7 @@
 #include <mutex>
 
 #include "base/error.h"
+#include "base/log.h"
 
 namespace fathom::ops {
 namespace {
@@ -64,6 +65,7 @@ Backend Load() {
     backend.why = fmt::format("no CUDA device: {}", table->last_error());
     return backend;
   }
+  LogDebug("{} is loaded", path);  // and the log is linked in: the library writes to it
   backend.table = table;
   return backend;
 }

@@ -35,6 +35,13 @@ TORCH_LIBRARY(fathom, m) {
   m.def("grouped_linear_dgrad(Tensor dy, Tensor w, Tensor offsets) -> Tensor");
   m.def("grouped_linear_wgrad(Tensor dy, Tensor x, Tensor offsets) -> Tensor");
 
+  m.def("fp8_quantize(Tensor x, Tensor? offsets, bool rows, bool columns, bool power_of_two) -> (Tensor, Tensor, Tensor, Tensor)");
+  m.def("fp8_quantize_weight(Tensor w, bool power_of_two) -> (Tensor, Tensor, Tensor, Tensor)");
+  m.def("fp8_linear(Tensor x, Tensor x_scales, Tensor w, Tensor w_scales, Tensor? offsets, ScalarType dtype) -> Tensor");
+  m.def("fp8_wgrad(Tensor dy, Tensor dy_scales, Tensor x, Tensor x_scales, Tensor? offsets, int num_rows, ScalarType dtype) -> Tensor");
+  m.def("fp8_linear_rows(Tensor x, Tensor w, Tensor w_scales, Tensor? bias) -> Tensor");
+  m.def("fp8_grouped_rows(Tensor x, Tensor w, Tensor w_scales, Tensor offsets) -> Tensor");
+
   m.def("packed_attention(Tensor q, Tensor k, Tensor v, Tensor cu_q, Tensor cu_k, float scale, int window, Tensor? topk_idx) -> Tensor");
   m.def("packed_attention_forward(Tensor q, Tensor k, Tensor v, Tensor cu_q, Tensor cu_k, float scale, int window, "
         "Tensor? topk_idx) -> (Tensor, Tensor)");
@@ -46,6 +53,7 @@ TORCH_LIBRARY(fathom, m) {
         "float scale, Tensor? topk_idx) -> Tensor");
 
   m.def("store_rows(Tensor(a!) cache, Tensor slots, Tensor a, Tensor b) -> ()");
+  m.def("store_fp8_latents(Tensor(a!) cache, Tensor slots, Tensor latent, Tensor k_rope) -> ()");
   m.def("store_latents(Tensor(a!) cache, Tensor slots, Tensor kv_a, Tensor w, Tensor q_rope, Tensor cos, Tensor sin, float eps, "
         "bool interleaved) -> Tensor");
 }

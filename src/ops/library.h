@@ -60,6 +60,17 @@ using GroupedLinearOp = Op<"fathom::grouped_linear", Tensor(const Tensor&, const
 using GroupedLinearDgradOp = Op<"fathom::grouped_linear_dgrad", Tensor(const Tensor&, const Tensor&, const Tensor&)>;
 using GroupedLinearWgradOp = Op<"fathom::grouped_linear_wgrad", Tensor(const Tensor&, const Tensor&, const Tensor&)>;
 
+// fp8: (x, offsets, rows?, columns?, power_of_two) -> values and scales of either form, empty where it is not asked for
+using Fp8QuantizeOp = Op<"fathom::fp8_quantize", std::tuple<Tensor, Tensor, Tensor, Tensor>(const Tensor&, const OptionalTensor&, bool, bool, bool)>;
+using Fp8QuantizeWeightOp = Op<"fathom::fp8_quantize_weight", std::tuple<Tensor, Tensor, Tensor, Tensor>(const Tensor&, bool)>;
+// (x, x_scales, w, w_scales, offsets, dtype)
+using Fp8LinearOp = Op<"fathom::fp8_linear", Tensor(const Tensor&, const Tensor&, const Tensor&, const Tensor&, const OptionalTensor&, at::ScalarType)>;
+// (dy, dy_scales, x, x_scales, offsets, num_rows, dtype)
+using Fp8WgradOp =
+    Op<"fathom::fp8_wgrad", Tensor(const Tensor&, const Tensor&, const Tensor&, const Tensor&, const OptionalTensor&, int64_t, at::ScalarType)>;
+using Fp8LinearRowsOp = Op<"fathom::fp8_linear_rows", Tensor(const Tensor&, const Tensor&, const Tensor&, const OptionalTensor&)>;
+using Fp8GroupedRowsOp = Op<"fathom::fp8_grouped_rows", Tensor(const Tensor&, const Tensor&, const Tensor&, const Tensor&)>;
+
 // attention. packed_attention_forward gives (out, lse [Tq, H] float32, natural logarithm, -inf for a query that sees no key).
 using PackedAttentionOp = Op<"fathom::packed_attention", Tensor(const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
                                                                 double, int64_t, const OptionalTensor&)>;

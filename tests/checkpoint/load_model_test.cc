@@ -200,6 +200,7 @@ TEST(LoadModel, KeepsFp8BlocksWhenAsked) {
   const NamedTensors stored = Quantize(RandomWeights(TinyV3Config()), expanded, false, at::kFloat);
   const TemporaryFolder folder;
   WriteCheckpoint(folder, Fp8Config(), stored);
+  EXPECT_TRUE(HasFp8Blocks(Checkpoint::Open(folder.path())));
   const auto kept = LoadModel(Checkpoint::Open(folder.path()), {.dtype = at::kFloat, .keep_fp8 = true});
   const auto plain = LoadModel(Checkpoint::Open(folder.path()), {.dtype = at::kFloat});
   int64_t num_kept = 0;
@@ -213,6 +214,16 @@ TEST(LoadModel, KeepsFp8BlocksWhenAsked) {
   EXPECT_TRUE(at::allclose(logits(*kept), logits(*plain), 1e-4, 1e-4));
   const TemporaryFolder out;
   EXPECT_THAT(MessageOf<UserError>([&] { SaveHuggingFace(*kept, out.path(), at::kFloat, 1 << 30); }), HasSubstr("kept in FP8"));
+}
+
+TEST(LoadModel, HasFp8BlocksOnlyWhereEveryMatrixIsInThem) {
+  NamedTensors expanded;
+  NamedTensors stored = Quantize(RandomWeights(TinyV3Config()), expanded, false, at::kFloat);
+  TensorOf(stored, "model.layers.0.self_attn.o_proj.weight") = TensorOf(stored, "model.layers.0.self_attn.o_proj.weight").to(at::kBFloat16);
+  std::erase_if(stored, [](const auto& tensor) { return tensor.first == "model.layers.0.self_attn.o_proj.weight_scale_inv"; });
+  const TemporaryFolder folder;
+  WriteCheckpoint(folder, Fp8Config(), stored);
+  EXPECT_FALSE(HasFp8Blocks(Checkpoint::Open(folder.path())));
 }
 
 TEST(LoadModel, RefusesScalesThatDoNotFit) {

@@ -93,11 +93,11 @@ struct ChatWorld {
       return answer[text.size() - text.rfind("[assistant:") - 11];
     };
     session = std::make_unique<ChatSession>(
-        [this, rule](int64_t size) {
+        [this, rule, context](int64_t size) {
           sizes.push_back(size);
-          auto made = std::make_unique<FakeRunner>(257, rule, size);
+          auto made = std::make_unique<FakeRunner>(257, rule, (size + kBlockTokens - 1) / kBlockTokens);
           runner = made.get();
-          return made;
+          return std::make_unique<Engine>(std::move(made), std::make_shared<ByteTokenizer>(), EngineOptions{.context_length = context});
         },
         std::make_shared<ByteTokenizer>(), std::make_shared<BracketTemplate>(), context, options);
   }

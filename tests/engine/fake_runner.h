@@ -5,68 +5,73 @@
 
 #include <algorithm>
 #include <functional>
-#include <map>
+#include <limits>
 #include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "base/error.h"
-#include "engine/runner.h"
+#include "engine/block_pool.h"
+#include "engine/step_runner.h"
 #include "text/tokenizer.h"
 
 namespace fathom {
 
-class FakeRunner : public Runner {
+class FakeRunner : public StepRunner {
  public:
-  // rule(tokens) gives the best next token; every other logit is 0, its own 10.
-  FakeRunner(int64_t vocab_size, std::function<int32_t(const std::vector<int32_t>&)> rule, int64_t max_tokens = 100000)
-      : vocab_size_(vocab_size), rule_(std::move(rule)), max_tokens_(max_tokens) {}
+  // rule(tokens) gives the best next token; every other logit is 0, its own 10. The cache holds the tokens themselves: a page that is shared or
+  // overwritten by mistake changes what the rule sees.
+  FakeRunner(int64_t vocab_size, std::function<int32_t(const std::vector<int32_t>&)> rule, int64_t num_pages = 2000)
+      : vocab_size_(vocab_size), rule_(std::move(rule)), pages_(static_cast<size_t>(num_pages), std::vector<int32_t>(kBlockTokens, kNothing)) {}
 
   int64_t vocab_size() const override { return vocab_size_; }
-  int64_t max_sequence_tokens() const override { return max_tokens_; }
-  int32_t NewSequence() override {
-    sequences_[next_] = {};
-    return next_++;
-  }
-  void FreeSequence(int32_t sequence) override { FATHOM_CHECK(sequences_.erase(sequence) == 1, "no sequence {}", sequence); }
-  std::vector<int32_t> Fork(int32_t sequence, int64_t count) override {
-    std::vector<int32_t> children;
-    for (int64_t i = 0; i < count; ++i) {
-      sequences_[next_] = sequences_.at(sequence);
-      children.push_back(next_++);
+  int64_t num_pages() const override { return static_cast<int64_t>(pages_.size()); }
+  at::Tensor Run(std::span<const Item> items) override {
+    if (fail_next_) {
+      fail_next_ = false;
+      throw MachineError("the device is gone");
     }
-    return children;
-  }
-  int64_t Truncate(int32_t sequence, int64_t length) override {
-    sequences_.at(sequence).resize(length);
-    return length;
-  }
-  const std::vector<int32_t>& Tokens(int32_t sequence) const override { return sequences_.at(sequence); }
-  at::Tensor Run(const std::vector<Item>& items, bool want_logits) override {
-    at::Tensor logits = at::full({static_cast<int64_t>(items.size()), vocab_size_}, flat_, at::kFloat);
-    for (size_t i = 0; i < items.size(); ++i) {
-      auto& tokens = sequences_.at(items[i].sequence);
-      tokens.insert(tokens.end(), items[i].tokens.begin(), items[i].tokens.end());
-      num_run_ += static_cast<int64_t>(items[i].tokens.size());
-      FATHOM_CHECK(static_cast<int64_t>(tokens.size()) <= max_tokens_, "{} tokens", tokens.size());
-      if (want_logits) logits.mutable_data_ptr<float>()[static_cast<int64_t>(i) * vocab_size_ + rule_(tokens)] = 10.0f;
+    ++num_steps_;
+    std::vector<int32_t> best;
+    for (const Item& item : items) {
+      const int64_t end = item.first_position + static_cast<int64_t>(item.tokens.size());
+      num_run_ += static_cast<int64_t>(item.tokens.size());
+      for (int64_t i = item.first_position; i < end; ++i) Slot(item, i) = item.tokens[static_cast<size_t>(i - item.first_position)];
+      std::vector<int32_t> tokens;
+      for (int64_t i = 0; i < end; ++i) {
+        FATHOM_CHECK(Slot(item, i) != kNothing, "position {} was never written", i);
+        tokens.push_back(Slot(item, i));
+        if (i >= end - item.num_logits) best.push_back(rule_(tokens));
+      }
     }
-    return want_logits ? logits : at::Tensor();
+    if (best.empty()) return {};
+    at::Tensor logits = at::full({static_cast<int64_t>(best.size()), vocab_size_}, flat_, at::kFloat);
+    for (size_t row = 0; row < best.size(); ++row) {
+      float* values = logits.mutable_data_ptr<float>() + static_cast<int64_t>(row) * vocab_size_;
+      if (best[row] < 0) std::fill_n(values, vocab_size_, std::numeric_limits<float>::quiet_NaN());
+      else values[best[row]] = 10.0f;
+    }
+    return logits;
   }
 
-  int64_t num_sequences() const { return static_cast<int64_t>(sequences_.size()); }
-  int64_t num_run() const { return num_run_; }  // tokens that went through the model
-  void MakeFlat() { flat_ = 10.0f; }            // every token is as likely
+  int64_t num_run() const { return num_run_; }      // tokens that went through the model
+  int64_t num_steps() const { return num_steps_; }
+  void MakeFlat() { flat_ = 10.0f; }                // every token is as likely
+  void FailNextStep() { fail_next_ = true; }
 
  private:
+  static constexpr int32_t kNothing = -7;
+  int32_t& Slot(const Item& item, int64_t position) {
+    const int32_t page = item.pages[static_cast<size_t>(position / kBlockTokens)];
+    return pages_.at(static_cast<size_t>(page))[static_cast<size_t>(position % kBlockTokens)];
+  }
   int64_t vocab_size_;
   std::function<int32_t(const std::vector<int32_t>&)> rule_;
-  int64_t max_tokens_;
   float flat_ = 0.0f;
-  std::map<int32_t, std::vector<int32_t>> sequences_;
-  int32_t next_ = 0;
-  int64_t num_run_ = 0;
+  bool fail_next_ = false;
+  std::vector<std::vector<int32_t>> pages_;
+  int64_t num_run_ = 0, num_steps_ = 0;
 };
 
 // Ids 0 to 255 are bytes, 256 is the end token (special).

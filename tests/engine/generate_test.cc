@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "engine/engine.h"
 #include "engine/fake_runner.h"
 
 namespace fathom {
@@ -11,15 +12,28 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
+// An engine over a fake model, which stays at hand.
+struct World {
+  std::unique_ptr<FakeRunner> made;
+  FakeRunner& runner;
+  explicit World(std::function<int32_t(const std::vector<int32_t>&)> rule) : made(std::make_unique<FakeRunner>(257, std::move(rule))), runner(*made) {}
+  Engine& engine(int64_t context = 1000) {
+    if (made) built = std::make_unique<Engine>(std::move(made), std::make_shared<ByteTokenizer>(), EngineOptions{.context_length = context});
+    return *built;
+  }
+  int64_t num_used_blocks() const { return built->stats().scheduler.num_used_blocks; }
+  std::unique_ptr<Engine> built;
+};
+
 // A model that says `text` after a prompt of `prompt_length` tokens, then the end token.
-FakeRunner Saying(const std::string& text, size_t prompt_length) {
-  return FakeRunner(257, [=](const std::vector<int32_t>& tokens) -> int32_t {
+World Saying(const std::string& text, size_t prompt_length) {
+  return World([=](const std::vector<int32_t>& tokens) -> int32_t {
     const size_t said = tokens.size() - prompt_length;
     return said < text.size() ? static_cast<unsigned char>(text[said]) : ByteTokenizer::kEnd;
   });
 }
 
-struct Answer {
+struct Said {
   std::string text;
   std::vector<std::string> pieces;
   std::vector<int32_t> tokens;
@@ -27,10 +41,10 @@ struct Answer {
   FinishReason finish = FinishReason::kNone;
 };
 
-std::vector<Answer> Collect(Runner& runner, const GenerationRequest& request, int64_t context = 1000, Timings* timings = nullptr) {
-  std::vector<Answer> answers(request.num_samples);
-  const Timings measured = GenerateOn(runner, std::make_shared<ByteTokenizer>(), context, request, [&](const Delta& delta) {
-    Answer& answer = answers.at(delta.index);
+std::vector<Said> Collect(World& world, const GenerationRequest& request, int64_t context = 1000, Timings* timings = nullptr) {
+  std::vector<Said> answers(request.num_samples);
+  const Timings measured = GenerateOn(world.engine(context), request, [&](const Delta& delta) {
+    Said& answer = answers.at(delta.index);
     EXPECT_EQ(answer.finish, FinishReason::kNone) << "a delta after the end";
     answer.text += delta.text;
     answer.pieces.push_back(delta.text);
@@ -53,82 +67,87 @@ std::string MessageOf(const std::function<void()>& action) {
 }
 
 TEST(Generate, EndsAtTheEndTokenWhichIsATokenButNotText) {
-  FakeRunner runner = Saying("hi", 3);
+  World world = Saying("hi", 3);
   Timings timings;
-  const auto answers = Collect(runner, {.prompt = {1, 2, 3}, .stop_token_ids = {ByteTokenizer::kEnd}}, 1000, &timings);
+  const auto answers = Collect(world, {.prompt = {1, 2, 3}, .stop_token_ids = {ByteTokenizer::kEnd}}, 1000, &timings);
   EXPECT_EQ(answers[0].text, "hi");
   EXPECT_THAT(answers[0].tokens, ElementsAre('h', 'i', ByteTokenizer::kEnd));
   EXPECT_EQ(answers[0].finish, FinishReason::kStop);
   EXPECT_EQ(timings.prompt_tokens, 3);
   EXPECT_EQ(timings.completion_tokens, 3);
   EXPECT_EQ(timings.decoded_tokens, 2);
-  EXPECT_EQ(runner.num_sequences(), 0) << "sequences are freed";
+  EXPECT_EQ(world.num_used_blocks(), 0) << "everything is freed";
 }
 
 TEST(Generate, IgnoresTheEndTokenWhenAskedTo) {
-  FakeRunner runner = Saying("hi", 1);
-  const auto answers = Collect(runner, {.prompt = {1}, .max_new_tokens = 4, .stop_token_ids = {256}, .ignore_eos = true});
+  World world = Saying("hi", 1);
+  const auto answers = Collect(world, {.prompt = {1}, .max_new_tokens = 4, .stop_token_ids = {256}, .ignore_eos = true});
   EXPECT_THAT(answers[0].tokens, ElementsAre('h', 'i', 256, 256));
   EXPECT_EQ(answers[0].text, "hi");
   EXPECT_EQ(answers[0].finish, FinishReason::kLength);
 }
 
 TEST(Generate, StopsAtAStopStringAcrossTokensAndShowsNoPartOfIt) {
-  FakeRunner runner = Saying("one STOP two", 1);
-  const auto answers = Collect(runner, {.prompt = {1}, .stop = {"STOP"}, .stop_token_ids = {256}});
+  World world = Saying("one STOP two", 1);
+  const auto answers = Collect(world, {.prompt = {1}, .stop = {"STOP"}, .stop_token_ids = {256}});
   EXPECT_EQ(answers[0].text, "one ");
   EXPECT_EQ(answers[0].finish, FinishReason::kStop);
   EXPECT_EQ(answers[0].tokens.size(), 8u) << "the tokens up to the one that completed the stop string";
-  FakeRunner other = Saying("one STO", 1);
+  World other = Saying("one STO", 1);
   EXPECT_EQ(Collect(other, {.prompt = {1}, .stop = {"STOP"}, .stop_token_ids = {256}})[0].text, "one STO");
 }
 
 TEST(Generate, NeverShowsHalfACharacter) {
-  FakeRunner runner = Saying("\xc3\xa9\xe2\x82\xac!", 1);
-  const auto answers = Collect(runner, {.prompt = {1}, .stop_token_ids = {256}});
+  World world = Saying("\xc3\xa9\xe2\x82\xac!", 1);
+  const auto answers = Collect(world, {.prompt = {1}, .stop_token_ids = {256}});
   EXPECT_THAT(answers[0].pieces, ElementsAre("", "\xc3\xa9", "", "", "\xe2\x82\xac", "!", ""));
 }
 
 TEST(Generate, StopsWithLengthAtMaxNewTokensAndAtTheEndOfTheContext) {
-  FakeRunner runner = Saying("abcdefgh", 3);
-  EXPECT_EQ(Collect(runner, {.prompt = {1, 2, 3}, .max_new_tokens = 2})[0].text, "ab");
-  const auto at_context = Collect(runner, {.prompt = {1, 2, 3}}, 8);
+  World world = Saying("abcdefgh", 3);
+  EXPECT_EQ(Collect(world, {.prompt = {1, 2, 3}, .max_new_tokens = 2})[0].text, "ab");
+  World small = Saying("abcdefgh", 3);
+  const auto at_context = Collect(small, {.prompt = {1, 2, 3}}, 8);
   EXPECT_EQ(at_context[0].text, "abcde");
   EXPECT_EQ(at_context[0].finish, FinishReason::kLength);
-  const auto full = Collect(runner, {.prompt = {1, 2, 3}}, 3);
+  World full_world = Saying("abcdefgh", 3);
+  const auto full = Collect(full_world, {.prompt = {1, 2, 3}}, 3);
   EXPECT_TRUE(full[0].tokens.empty());
   EXPECT_EQ(full[0].finish, FinishReason::kLength);
 }
 
 TEST(Generate, RefusesWhatCannotBeAnsweredWithTheRuleAndTheValues) {
-  FakeRunner runner = Saying("", 0);
-  const auto message = [&](GenerationRequest request, int64_t context) { return MessageOf([&] { Collect(runner, request, context); }); };
+  const auto message = [&](GenerationRequest request, int64_t context) {
+    World world = Saying("", 0);
+    std::string text = MessageOf([&] { Collect(world, request, context); });
+    EXPECT_EQ(world.runner.num_run(), 0);
+    return text;
+  };
   EXPECT_THAT(message({.prompt = {}}, 10), HasSubstr("prompt is empty"));
   EXPECT_THAT(message({.prompt = {1, 257}}, 10), HasSubstr("token 257 of the prompt is out of range"));
   EXPECT_THAT(message({.prompt = {-1}}, 10), HasSubstr("token -1"));
   EXPECT_THAT(message({.prompt = {1, 2, 3}}, 2), HasSubstr("3 tokens, more than the model's context of 2"));
-  EXPECT_EQ(runner.num_run(), 0);
 }
 
 TEST(Generate, SamplesShareThePromptsPrefillAndDrawFromStreamsOfTheirOwn) {
-  FakeRunner runner(257, [](const auto&) { return 0; });
-  runner.MakeFlat();
+  World world([](const auto&) { return 0; });
+  world.runner.MakeFlat();
   const GenerationRequest request{.prompt = std::vector<int32_t>(2000, 5), .sampling = {.temperature = 1, .seed = 9}, .max_new_tokens = 6,
                                   .num_samples = 3};
-  const auto answers = Collect(runner, request, 5000);
-  EXPECT_EQ(runner.num_run(), 2000 + 3 * 5) << "one prefill, then five steps a sample";
+  const auto answers = Collect(world, request, 5000);
+  EXPECT_EQ(world.runner.num_run(), 2000 + 3 * 5 + 2 * (2000 % kBlockTokens)) << "one prefill, then five steps a sample; the open block is run again for each";
   EXPECT_NE(answers[0].tokens, answers[1].tokens);
   EXPECT_NE(answers[1].tokens, answers[2].tokens);
-  EXPECT_EQ(Collect(runner, request, 5000)[1].tokens, answers[1].tokens) << "same seed, same text";
+  EXPECT_EQ(Collect(world, request, 5000)[1].tokens, answers[1].tokens) << "same seed, same text";
   GenerationRequest alone = request;
   alone.num_samples = 1;
-  EXPECT_EQ(Collect(runner, alone, 5000)[0].tokens, answers[0].tokens) << "the first sample does not depend on how many there are";
-  EXPECT_EQ(runner.num_sequences(), 0);
+  EXPECT_EQ(Collect(world, alone, 5000)[0].tokens, answers[0].tokens) << "the first sample does not depend on how many there are";
+  EXPECT_EQ(world.num_used_blocks(), 0);
 }
 
 TEST(Generate, GivesLogprobsOfEveryTokenWhenAsked) {
-  FakeRunner runner = Saying("ab", 1);
-  const auto answers = Collect(runner, {.prompt = {1}, .sampling = {.temperature = 0}, .max_new_tokens = 2, .num_logprobs = 2});
+  World world = Saying("ab", 1);
+  const auto answers = Collect(world, {.prompt = {1}, .sampling = {.temperature = 0}, .max_new_tokens = 2, .num_logprobs = 2});
   ASSERT_EQ(answers[0].logprobs.size(), 2u);
   EXPECT_EQ(answers[0].logprobs[0].token, 'a');
   EXPECT_NEAR(answers[0].logprobs[0].logprob, 10 - std::log(std::exp(10.0) + 256), 1e-9);
@@ -136,41 +155,38 @@ TEST(Generate, GivesLogprobsOfEveryTokenWhenAsked) {
 }
 
 TEST(Generate, EndsWhenTheReaderSaysSo) {
-  FakeRunner runner = Saying("abcdefgh", 1);
+  World world = Saying("abcdefgh", 1);
   int pieces = 0;
   FinishReason last = FinishReason::kNone;
-  GenerateOn(runner, nullptr, 100, {.prompt = {1}}, [&](const Delta& delta) {
+  GenerateOn(world.engine(100), {.prompt = {1}}, [&](const Delta& delta) {
     last = delta.finish;
     return ++pieces < 3;
   });
   EXPECT_EQ(pieces, 4) << "three tokens and the end";
   EXPECT_EQ(last, FinishReason::kCancelled);
-  EXPECT_EQ(runner.num_sequences(), 0);
+  EXPECT_EQ(world.num_used_blocks(), 0);
 }
 
 TEST(Generate, CanBeCancelledWithinALongPrompt) {
-  FakeRunner runner = Saying("a", 5000);
+  World world = Saying("a", 5000);
   int asked = 0;
   GenerationRequest request{.prompt = std::vector<int32_t>(5000, 1)};
   request.cancelled = [&] { return ++asked > 2; };
-  EXPECT_EQ(Collect(runner, request, 9000)[0].finish, FinishReason::kCancelled);
-  EXPECT_EQ(runner.num_run(), 2048);
+  EXPECT_EQ(Collect(world, request, 9000)[0].finish, FinishReason::kCancelled);
+  EXPECT_EQ(world.runner.num_run(), 2048);
 }
 
-TEST(Generate, AKeptSequenceRunsOnlyFromTheFirstTokenThatDiffers) {
-  FakeRunner runner(257, [](const std::vector<int32_t>& tokens) { return static_cast<int32_t>(tokens.size() % 200); });
-  int32_t kept = -1;
+TEST(Generate, APromptRunsOnlyFromTheFirstTokenThatDiffersFromWhatIsInTheCache) {
+  World world([](const std::vector<int32_t>& tokens) { return static_cast<int32_t>(tokens.size() % 200); });
   const auto ask = [&](std::vector<int32_t> prompt) {
-    const int64_t before = runner.num_run();
-    GenerateOn(runner, nullptr, 1000, {.prompt = std::move(prompt), .max_new_tokens = 3},
-               [](const Delta&) { return true; }, &kept);
-    return runner.num_run() - before;
+    const int64_t before = world.runner.num_run();
+    Collect(world, {.prompt = std::move(prompt), .max_new_tokens = 3});
+    return world.runner.num_run() - before;
   };
   EXPECT_EQ(ask({9, 9, 9, 9}), 4 + 2);
   EXPECT_EQ(ask({9, 9, 9, 9, 4, 5, 8}), 1 + 2) << "the answer 4 5 is there already";
   EXPECT_EQ(ask({9, 9, 1}), 1 + 2);
   EXPECT_EQ(ask({9, 9, 1}), 1 + 2) << "at least the last token, for its logits";
-  EXPECT_EQ(runner.num_sequences(), 1);
 }
 
 }  // namespace

@@ -12,12 +12,15 @@ ALLOWED = {
     "base": set(),
     "ops": {"base"},
     "text": {"base"},
+    "data": {"base", "text"},
+    "parquet": {"data"},
     "model": {"base", "ops"},
     "checkpoint": {"base", "ops", "model"},
     "engine": {"base", "ops", "text", "model", "checkpoint"},
+    "serve": {"base", "ops", "text", "model", "checkpoint", "engine"},
     "bench": {"base", "ops", "text", "model", "checkpoint", "engine"},
     "cuda": {"base", "ops"},
-    "cli": {"base", "ops", "text", "model", "checkpoint", "engine", "bench"},
+    "cli": {"base", "ops", "text", "data", "model", "checkpoint", "engine", "serve", "bench"},
 }
 
 

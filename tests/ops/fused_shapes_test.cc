@@ -85,7 +85,7 @@ PagedCase MakePaged(RandomTensors& random, const std::vector<Lengths>& lengths, 
 
 TEST_F(FusedShapes, PagedAttentionOfWideHeadsInSplitsAndChunks) {
   RandomTensors random(102);
-  for (const auto& lengths : std::vector<std::vector<Lengths>>{{{1, 700}}, {{1, 700}, {1, 3}, {1, 64}}, {{4, 130}, {1, 9}, {100, 100}}}) {
+  for (const auto& lengths : std::vector<std::vector<Lengths>>{{{1, 700}}, {{1, 700}, {1, 3}, {1, 64}}, {{4, 130}, {1, 9}, {100, 100}}, {{200, 513}, {70, 70}, {129, 640}}}) {
     for (const auto dtype : HalfDtypes()) {
       const PagedCase keys = MakePaged(random, lengths, {2, 128}, dtype, 64, 11);
       PagedCase values = keys;
@@ -108,17 +108,60 @@ TEST_F(FusedShapes, PagedAttentionOfWideHeadsInSplitsAndChunks) {
 
 TEST_F(FusedShapes, MlaDecodeOfSixteenToAHundredAndTwentyEightHeads) {
   RandomTensors random(103);
-  for (const auto& lengths : std::vector<std::vector<Lengths>>{{{1, 1}}, {{1, 1000}}, {{1, 500}, {1, 64}, {1, 65}, {2, 2}, {4, 201}}}) {
+  struct Case {
+    std::vector<Lengths> lengths;
+    int64_t page;
+  };
+  for (const auto& [lengths, page] : std::vector<Case>{{{{1, 1}}, 64},
+                                                       {{{1, 1000}}, 64},
+                                                       {{{1, 500}, {1, 64}, {1, 65}, {2, 2}, {4, 201}}, 64},
+                                                       {{{1, 500}, {1, 64}, {1, 65}, {2, 2}, {4, 201}}, 16},
+                                                       {{{70, 70}, {0, 12}, {17, 400}, {33, 129}}, 128}}) {
     for (const auto dtype : HalfDtypes()) {
       for (const int64_t heads : {1, 16, 20, 128}) {
-        const PagedCase cache = MakePaged(random, lengths, {576}, dtype, 64, 16);
+        const PagedCase cache = MakePaged(random, lengths, {576}, dtype, page, 1024 / page);
         int64_t queries = 0;
         for (const auto [n_q, n_k] : lengths) queries += n_q;
         const at::Tensor q = random.Normal({queries, heads, 576}, dtype);
         const at::Tensor out = mla_paged_attention(q.narrow(2, 0, 512), q.narrow(2, 512, 64), cache.pages, cache.page_table, cache.cu_q, cache.kv_lens,
                                                    0.06, std::nullopt);
         const at::Tensor expected = PackedReference(q, cache.rows.unsqueeze(1), cache.rows.narrow(1, 0, 512).unsqueeze(1), lengths, 0.06, -1, std::nullopt);
-        EXPECT_TRUE(IsNear(out, expected)) << heads << " heads, " << lengths.size() << " sequences";
+        EXPECT_TRUE(IsNear(out, expected)) << heads << " heads, " << lengths.size() << " sequences, pages of " << page;
+      }
+    }
+  }
+}
+
+TEST_F(FusedShapes, MlaDecodeOfManySequencesOfOneToFourQueries) {
+  RandomTensors random(107);
+  std::vector<Lengths> lengths;
+  int64_t queries = 0;
+  for (int64_t b = 0; b < 129; ++b) {
+    lengths.push_back({1 + b % 4, 4 + b * 17 % 300});
+    queries += lengths.back().n_q;
+  }
+  const PagedCase cache = MakePaged(random, lengths, {576}, at::kBFloat16, 64, 6);
+  const at::Tensor q = random.Normal({queries, 16, 576}, at::kBFloat16);
+  const at::Tensor out =
+      mla_paged_attention(q.narrow(2, 0, 512), q.narrow(2, 512, 64), cache.pages, cache.page_table, cache.cu_q, cache.kv_lens, 0.06, std::nullopt);
+  EXPECT_TRUE(IsNear(out, PackedReference(q, cache.rows.unsqueeze(1), cache.rows.narrow(1, 0, 512).unsqueeze(1), lengths, 0.06, -1, std::nullopt)));
+}
+
+// Long enough that a sequence takes several tiles of queries and of keys.
+TEST_F(FusedShapes, PackedAttentionOfLongSequencesBehindAPrefix) {
+  RandomTensors random(108);
+  struct Shape {
+    int64_t H, G, Dk, Dv;
+  };
+  const std::vector<Lengths> lengths = {{400, 1000}, {1, 1}, {300, 300}, {129, 256}, {128, 129}};
+  for (const auto dtype : HalfDtypes()) {
+    for (const Shape& s : std::vector<Shape>{{4, 4, 64, 64}, {8, 2, 128, 128}, {6, 6, 192, 128}}) {
+      // Heads of wider rows, as projections make them.
+      const at::Tensor q = random.Normal({958, s.H, s.Dk + 64}, dtype).narrow(2, 0, s.Dk), kv = random.Normal({1686, s.G, s.Dk + s.Dv}, dtype);
+      const at::Tensor k = kv.narrow(2, 0, s.Dk), v = kv.narrow(2, s.Dk, s.Dv);
+      for (const int64_t window : {-1, 200}) {
+        const at::Tensor out = packed_attention(q, k, v, Limits(lengths, false), Limits(lengths, true), 0.1, window, std::nullopt);
+        EXPECT_TRUE(IsNear(out, PackedReference(q, k, v, lengths, 0.1, window, std::nullopt))) << s.Dk << " window " << window;
       }
     }
   }

@@ -43,7 +43,7 @@ class DecodeGraphsOf : public ::testing::TestWithParam<const char*> {
   // Greedy tokens of each prompt, all decoded side by side.
   std::vector<std::vector<int32_t>> Greedy(const std::vector<std::vector<int32_t>>& prompts, int64_t count, bool use_graphs) const {
     ModelRunner runner(model_, {.max_sequence_tokens = 192, .num_sequences = static_cast<int64_t>(prompts.size()), .use_graphs = use_graphs});
-    std::vector<Runner::Item> items;
+    std::vector<ModelRunner::Item> items;
     std::vector<std::vector<int32_t>> answers;
     for (const auto& prompt : prompts) {
       const int32_t sequence = runner.NewSequence();

@@ -41,7 +41,7 @@ at::Tensor MtpHidden(const Model& model, const at::Tensor& hidden, const std::ve
 struct CachedRun {
   CachedRun(const Model& model_in, const std::vector<size_t>& lengths)
       : model(model_in), num_sequences(static_cast<int64_t>(lengths.size())), max_len(static_cast<int64_t>(*std::max_element(lengths.begin(), lengths.end()))),
-        cache(model.config(), num_sequences * ((max_len + kPageTokens - 1) / kPageTokens), model.options().dtype, model.options().device),
+        cache(model.config(), model.options(), num_sequences * ((max_len + kPageTokens - 1) / kPageTokens)),
         kv_lens(lengths.size(), 0) {}
 
   // Sequence b goes on with tokens[b] (empty: it waits). Hidden rows of the new tokens.

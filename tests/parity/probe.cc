@@ -43,7 +43,7 @@ void PrintSpeed(const Model& model) {
   std::vector<int32_t> prompt(512);
   for (size_t i = 0; i < prompt.size(); ++i) prompt[i] = static_cast<int32_t>(i * 7 % 1000);
   constexpr int32_t kNewTokens = 64;
-  PagedCache cache(model.config(), 10, model.options().dtype, model.options().device);
+  PagedCache cache(model.config(), model.options(), 10);
   PagedCache::Step step;
   step.page_table = {{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}};
   const auto forward = [&](const std::vector<int32_t>& tokens, int32_t kv_len) {

@@ -7,7 +7,9 @@
 #include <tuple>
 
 #include "cuda/attention/attention_kernel.h"
+#include "cuda/attention/choose_kernel.h"
 #include "cuda/launch.h"
+#include "ops/cache/expand_fp8_latents.h"
 
 namespace fathom::cuda {
 namespace {
@@ -24,6 +26,29 @@ bool HasAlignedRows(const Tensor& x) {
     if (x.size(dim) > 1 && x.stride(dim) % 8 != 0) return false;
   }
   return true;
+}
+
+AttentionShape ShapeOf(const AttentionParams& params, bool is_aligned, bool has_topk) {
+  return {.has_wgmma = HasWarpgroupProducts(),
+          .is_16_bit = params.dtype != Dtype::kF32,
+          .is_aligned = is_aligned,
+          .has_topk = has_topk,
+          .is_fp8 = params.is_fp8,
+          .tokens = params.tokens,
+          .batch = params.batch,
+          .heads = params.heads,
+          .kv_heads = params.kv_heads,
+          .dk = params.dk,
+          .dv = params.dv,
+          .page_size = params.page_table == nullptr ? 0 : params.page_size,
+          .max_keys = static_cast<int64_t>(params.max_pages) * params.page_size};
+}
+
+// True where the keys are done: Hopper's kernel takes the shape and has been launched. key_rows: packed rows, or pages.
+bool TryFlashWgmma(AttentionParams& params, const AttentionShape& shape, int64_t key_rows, const Tensor& like) {
+  if (ChooseAttention(shape) != AttentionKernel::kWgmma) return false;
+  const Tensor counter = at::empty({1}, like.options().dtype(at::kInt));
+  return LaunchFlashWgmma(params, key_rows, counter.mutable_data_ptr<int32_t>(), CurrentStream());
 }
 
 Tensor LastDimContiguous(const Tensor& x) { return x.stride(-1) == 1 ? x : x.contiguous(); }
@@ -101,10 +126,12 @@ std::tuple<Tensor, Tensor> PackedAttentionForward(const Tensor& q_THD, const Ten
   AttentionParams params = PackedParams(q, k, v, cu_q, cu_k, scale, window, topk_idx);
   params.out = out.mutable_data_ptr();
   params.lse = lse.mutable_data_ptr<float>();
-  if (!topk_idx && FlashSupports(params.dk, params.dv) && HasAlignedRows(q) && HasAlignedRows(k) && HasAlignedRows(v)) {
-    LaunchFlashAttention(params, CurrentStream());
-  } else {
+  const AttentionShape shape = ShapeOf(params, HasAlignedRows(q) && HasAlignedRows(k) && HasAlignedRows(v), topk_idx.has_value());
+  if (TryFlashWgmma(params, shape, k.size(0), q)) {
+  } else if (ChooseAttention(shape) == AttentionKernel::kPlain) {
     LaunchPlainAttention(params, CurrentStream());
+  } else {
+    LaunchFlashAttention(params, CurrentStream());
   }
   C10_CUDA_KERNEL_LAUNCH_CHECK();
   return {out, lse};
@@ -158,14 +185,16 @@ Tensor PagedAttention(const Tensor& q_THD, const Tensor& k_pages, const Tensor& 
   params.window = static_cast<int>(window);
   params.out = out.mutable_data_ptr();
   TORCH_CHECK(params.dk <= kMaxPlainHeadDim && params.dv <= kMaxPlainHeadDim, "paged_attention on CUDA: head dims up to ", kMaxPlainHeadDim);
-  if (FlashSupports(params.dk, params.dv) && HasAlignedRows(q) && HasAlignedRows(k_pages) && HasAlignedRows(v_pages)) {
+  const AttentionShape shape = ShapeOf(params, HasAlignedRows(q) && HasAlignedRows(k_pages) && HasAlignedRows(v_pages), false);
+  if (TryFlashWgmma(params, shape, k_pages.size(0), q)) {
+  } else if (ChooseAttention(shape) == AttentionKernel::kPlain) {
+    LaunchPlainAttention(params, CurrentStream());
+  } else {
     const int64_t group = params.heads / params.kv_heads;
     const int64_t blocks = (params.tokens * group / 64 + params.batch) * params.kv_heads;
     const Splits splits = SetSplits(params, blocks, 2, q);
     LaunchFlashAttention(params, CurrentStream());
     if (params.num_splits > 1) LaunchCombineSplits(params, CurrentStream());
-  } else {
-    LaunchPlainAttention(params, CurrentStream());
   }
   C10_CUDA_KERNEL_LAUNCH_CHECK();
   return out;
@@ -176,23 +205,35 @@ Tensor MlaPagedAttention(const Tensor& q_latent_THR, const Tensor& q_rope_THD, c
   const c10::cuda::CUDAGuard guard(q_latent_THR.device());
   const Tensor q_latent = LastDimContiguous(q_latent_THR), q_rope = LastDimContiguous(q_rope_THD);
   const int64_t latent = q_latent.size(2), rope = q_rope.size(2);
+  const bool is_fp8 = pages.scalar_type() == at::kByte;
   Tensor out = at::empty(q_latent.sizes(), q_latent.options());
   if (q_latent.size(0) == 0) return out;
   AttentionParams params;
   params.k = PagedLayout(pages);
   params.v = params.k;
+  params.is_fp8 = is_fp8;
   SetPages(params, page_table, cu_q, kv_lens, pages.size(1));
   params.dk = static_cast<int>(latent + rope);
   params.dv = static_cast<int>(latent);
   params.scale = static_cast<float>(scale);
   params.out = out.mutable_data_ptr();
-  if (!topk_idx && latent == kMlaLatent && rope == kMlaRope && HasAlignedRows(q_latent) && HasAlignedRows(q_rope) && HasAlignedRows(pages)) {
-    SetQueries(params, q_latent);
+  SetQueries(params, q_latent);
+  const AttentionShape shape = ShapeOf(params, HasAlignedRows(q_latent) && HasAlignedRows(q_rope) && (is_fp8 || HasAlignedRows(pages)), topk_idx.has_value());
+  const AttentionKernel kernel = ChooseMlaAttention(shape);
+  if (is_fp8 && (kernel != AttentionKernel::kWgmma || params.dtype != Dtype::kBf16 || !pages.is_contiguous())) {
+    const auto [expanded, table] = ops::ExpandFp8Pages(pages, page_table, latent, q_latent.scalar_type());
+    return MlaPagedAttention(q_latent, q_rope, expanded, table, cu_q, kv_lens, scale, topk_idx);
+  }
+  if (kernel != AttentionKernel::kPlain) {
     params.q_rope = q_rope.const_data_ptr();
     params.q_rope_token_stride = q_rope.stride(0);
     params.q_rope_head_stride = q_rope.stride(1);
-    const Splits splits = SetSplits(params, static_cast<int64_t>(params.tokens) * MlaRowTiles(params.heads), 1, q_latent);
-    LaunchMlaDecode(params, CurrentStream());
+    const int64_t mma_blocks = static_cast<int64_t>(params.tokens) * MlaRowTiles(params.heads);
+    const bool is_wgmma = kernel == AttentionKernel::kWgmma;
+    const Splits splits = SetSplits(params, is_wgmma ? LikelyMlaWgmmaTiles(params.tokens, params.heads, params.batch) : mma_blocks, 1, q_latent);
+    const bool is_launched = is_wgmma && LaunchMlaWgmma(params, pages.size(0), CurrentStream());
+    TORCH_CHECK(is_launched || !is_fp8, "mla_paged_attention on CUDA: no tensor map of an FP8 cache of ", pages.size(0), " pages");
+    if (!is_launched) LaunchMlaDecode(params, CurrentStream());
     if (params.num_splits > 1) LaunchCombineSplits(params, CurrentStream());
   } else {
     const Tensor q = at::cat({q_latent, q_rope}, 2);

@@ -33,6 +33,7 @@ struct AttentionParams {
   void* out = nullptr;
   float* lse = nullptr;
   Dtype dtype = Dtype::kF32;
+  bool is_fp8 = false;  // MLA on Hopper, bf16 queries: pages of ops/cache/fp8_latents.h; strides in bytes
   // The keys of a query are cut into num_splits parts; with more than one, part s leaves its own softmax's result in
   // partial_out [num_splits, tokens, heads, dv] and its base-2 logsumexp in partial_lse [tokens, heads, num_splits].
   int num_splits = 1;
@@ -55,8 +56,7 @@ struct AttentionBackwardParams {
 };
 void LaunchPlainAttentionBackward(const AttentionBackwardParams& params, cudaStream_t stream);
 
-// On tensor cores: 16-bit dtypes, (dk, dv) as FlashSupports says, no topk_idx, rows of q, k and v 16-byte aligned.
-inline bool FlashSupports(int dk, int dv) { return (dk == 64 && dv == 64) || (dk == 128 && dv == 128) || (dk == 192 && dv == 128); }
+// On tensor cores: 16-bit dtypes, (dk, dv) as FlashHeads (choose_kernel.h) says, no topk_idx, rows of q, k and v 16-byte aligned.
 void LaunchFlashBf16(const AttentionParams& params, cudaStream_t stream);
 void LaunchFlashF16(const AttentionParams& params, cudaStream_t stream);
 inline void LaunchFlashAttention(const AttentionParams& params, cudaStream_t stream) {
@@ -68,6 +68,14 @@ inline void LaunchFlashAttention(const AttentionParams& params, cudaStream_t str
 inline constexpr int kMlaLatent = 512, kMlaRope = 64;
 void LaunchMlaDecode(const AttentionParams& params, cudaStream_t stream);
 int MlaRowTiles(int heads);  // blocks a token
+
+// The same on Hopper's warpgroup products (compute capability 9.0): a block takes 64 rows, row r of a sequence being query r / heads, head r % heads, and
+// reads each latent once for all of them. page_size a multiple of 64. False, and nothing launched, where no tensor map can be made of the pages.
+bool LaunchMlaWgmma(const AttentionParams& params, int64_t num_pages, cudaStream_t stream);
+
+// Packed or paged attention of many queries a sequence there: (dk, dv) as FlashHeads says, num_splits 1, rows aligned; paged: page_size a multiple of 64.
+// key_rows: rows of k and v (packed), or pages. counter: 4 bytes of scratch. False, and nothing launched, where no tensor maps can be made.
+bool LaunchFlashWgmma(const AttentionParams& params, int64_t key_rows, int32_t* counter, cudaStream_t stream);
 
 // Joins the parts of a split attention: reads partial_out and partial_lse, writes out and lse.
 void LaunchCombineSplits(const AttentionParams& params, cudaStream_t stream);

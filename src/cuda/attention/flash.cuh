@@ -25,35 +25,6 @@ struct Shape {
   static constexpr int kBytes = (kRows * kKPitch + 2 * kKeys * (kKPitch + kVPitch)) * 2;
 };
 
-struct Tile {
-  int sequence, first_row;
-};
-
-// The blockIdx.x-th tile of all sequences, by the first warp; sequence -1: there are fewer.
-template <int kRows>
-__device__ Tile FindTile(const AttentionParams& p, int group, int tile) {
-  const int lane = threadIdx.x % 32;
-  int before = 0;
-  for (int base = 0; base < p.batch; base += 32) {
-    const int b = base + lane;
-    const int tiles = b < p.batch ? ((p.cu_q[b + 1] - p.cu_q[b]) * group + kRows - 1) / kRows : 0;
-    int inclusive = tiles;
-#pragma unroll
-    for (int offset = 1; offset < 32; offset *= 2) {
-      const int other = __shfl_up_sync(0xffffffffu, inclusive, offset);
-      if (lane >= offset) inclusive += other;
-    }
-    const int first = before + inclusive - tiles;
-    const unsigned found = __ballot_sync(0xffffffffu, tile >= first && tile < first + tiles);
-    if (found != 0) {
-      const int owner = __ffs(found) - 1;
-      return {base + owner, (tile - __shfl_sync(0xffffffffu, first, owner)) * kRows};
-    }
-    before += __shfl_sync(0xffffffffu, inclusive, 31);
-  }
-  return {-1, 0};
-}
-
 // Rows first .. first + kKeys - 1 of the sequence's keys (or values); `tile` is where the first lies when all of them follow it, else null.
 template <typename T, int D, int kPitch, int kKeys>
 __device__ __forceinline__ void CopyKeys(const AttentionParams& p, const KeyLayout& layout, const Sequence& sequence, int kv_head, int first, int end,
@@ -74,7 +45,7 @@ __global__ __launch_bounds__(kThreads, 2) void FlashKernel(AttentionParams p) {
   using S = Shape<DK, DV, kRowTiles>;
   constexpr int kRows = S::kRows, kKeys = S::kKeys;
   extern __shared__ __align__(16) unsigned char memory[];
-  __shared__ Tile shared_tile;
+  __shared__ RowTileOf shared_tile;
   LetNextStart();
   WaitForPrevious();
   T* q_shared = reinterpret_cast<T*>(memory);
@@ -84,11 +55,11 @@ __global__ __launch_bounds__(kThreads, 2) void FlashKernel(AttentionParams p) {
   const int group = p.heads / p.kv_heads, kv_head = blockIdx.y;
   if (warp == 0) {
     // The last tiles of a sequence see the most keys: they start first.
-    const Tile tile = FindTile<kRows>(p, group, static_cast<int>(gridDim.x - 1 - blockIdx.x));
+    const RowTileOf tile = FindRowTile<kRows>(p, group, static_cast<int>(gridDim.x - 1 - blockIdx.x));
     if (lane == 0) shared_tile = tile;
   }
   __syncthreads();
-  const Tile tile = shared_tile;
+  const RowTileOf tile = shared_tile;
   if (tile.sequence < 0) return;
   const Sequence sequence = SequenceAt(p, tile.sequence);
   const int total_rows = sequence.num_queries * group, last_row = min(total_rows, tile.first_row + kRows) - 1;

@@ -32,6 +32,59 @@ __device__ __forceinline__ int FindSequence(const int32_t* cu, int batch, int ro
   return -1;
 }
 
+// Rows of queries, `group` a token, in tiles of kRows that hold one sequence's each.
+struct RowTileOf {
+  int sequence, first_row;
+};
+
+// The tile-th of all sequences, by a whole warp; sequence -1: there are fewer.
+template <int kRows>
+__device__ __forceinline__ RowTileOf FindRowTile(const AttentionParams& p, int group, int tile) {
+  constexpr int kEach = 4;  // sequences a lane: their limits are fetched together
+  const int lane = threadIdx.x % 32;
+  int before = 0;
+  for (int base = 0; base < p.batch; base += 32 * kEach) {
+    int limits[kEach + 1], tiles[kEach], sum = 0;
+#pragma unroll
+    for (int i = 0; i <= kEach; ++i) limits[i] = p.cu_q[min(base + lane * kEach + i, p.batch)];
+#pragma unroll
+    for (int i = 0; i < kEach; ++i) {
+      tiles[i] = ((limits[i + 1] - limits[i]) * group + kRows - 1) / kRows;
+      sum += tiles[i];
+    }
+    int inclusive = sum;
+#pragma unroll
+    for (int offset = 1; offset < 32; offset *= 2) {
+      const int other = __shfl_up_sync(0xffffffffu, inclusive, offset);
+      if (lane >= offset) inclusive += other;
+    }
+    int within = tile - before - inclusive + sum;
+    const unsigned found = __ballot_sync(0xffffffffu, within >= 0 && within < sum);
+    if (found != 0) {
+      int sequence = base + lane * kEach;
+      bool passed = true;
+#pragma unroll
+      for (int i = 0; i < kEach; ++i) {
+        passed = passed && within >= tiles[i];
+        within -= passed ? tiles[i] : 0;
+        sequence += passed;
+      }
+      const int owner = __ffs(found) - 1;
+      return {__shfl_sync(0xffffffffu, sequence, owner), __shfl_sync(0xffffffffu, within, owner) * kRows};
+    }
+    before += __shfl_sync(0xffffffffu, inclusive, 31);
+  }
+  return {-1, 0};
+}
+
+// How many there are, by a whole warp.
+template <int kRows>
+__device__ __forceinline__ int CountRowTiles(const AttentionParams& p, int group) {
+  int tiles = 0;
+  for (int b = threadIdx.x % 32; b < p.batch; b += 32) tiles += ((p.cu_q[b + 1] - p.cu_q[b]) * group + kRows - 1) / kRows;
+  return __reduce_add_sync(0xffffffffu, tiles);
+}
+
 template <typename T>
 __device__ __forceinline__ const T* KeyRow(const AttentionParams& p, const KeyLayout& layout, const Sequence& sequence, int j, int head) {
   const T* base = static_cast<const T*>(layout.base) + head * layout.head_stride;

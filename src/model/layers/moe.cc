@@ -33,6 +33,7 @@ ops::RouterParams ParamsOf(const ModelConfig& config) {
 Moe::Moe(const ModelConfig& config, int64_t layer_idx, int64_t trace_idx, WeightStore& store)
     : num_experts_(config.n_routed_experts),
       trace_idx_(trace_idx),
+      experts_are_apart_(store.ExpertsAreApart(layer_idx)),
       params_(ParamsOf(config)),
       router_(store.MakeLinear({WeightRole::kRouter}, layer_idx)),
       gate_up_(store.MakeGrouped({WeightRole::kExpertGate, WeightRole::kExpertUp}, layer_idx)),
@@ -60,17 +61,23 @@ std::tuple<at::Tensor, at::Tensor> Moe::Route(const at::Tensor& x_TD, const Forw
   return ops::route(Logits(x_TD, context), bias_E, params_);
 }
 
-std::optional<at::Tensor> Moe::Mixed(const at::Tensor& x_TD, const at::Tensor& weights_TK, const at::Tensor& topk_idx_TK) const {
+std::optional<at::Tensor> Moe::Mixed(const at::Tensor& x_TD, const at::Tensor& weights_TK, const at::Tensor& topk_idx_TK, const Mlp* shared) const {
   if (at::GradMode::is_enabled() || x_TD.size(0) > ops::kMaxMixedTokens) return std::nullopt;
   const at::Tensor gate_up = gate_up_.weight()->trainable(), down = down_.weight()->trainable();
-  const at::Tensor shared_gate_up = shared_ ? shared_->gate_up().weight()->trainable() : gate_up;
-  const at::Tensor shared_down = shared_ ? shared_->down().weight()->trainable() : down;
+  const at::Tensor shared_gate_up = shared ? shared->gate_up().weight()->trainable() : gate_up;
+  const at::Tensor shared_down = shared ? shared->down().weight()->trainable() : down;
   for (const at::Tensor& w : {gate_up, down, shared_gate_up, shared_down}) {
     if (!w.defined() || w.scalar_type() != x_TD.scalar_type()) return std::nullopt;
   }
-  if (!shared_) return ops::mix_experts(x_TD, weights_TK, topk_idx_TK, gate_up, down, std::nullopt, std::nullopt);
-  if (shared_->gate_up().bias() || shared_->down().bias()) return std::nullopt;
+  if (!shared) return ops::mix_experts(x_TD, weights_TK, topk_idx_TK, gate_up, down, std::nullopt, std::nullopt);
+  if (shared->gate_up().bias() || shared->down().bias()) return std::nullopt;
   return ops::mix_experts(x_TD, weights_TK, topk_idx_TK, gate_up, down, shared_gate_up, shared_down);
+}
+
+at::Tensor Moe::Routed(const at::Tensor& x_TD, const at::Tensor& weights_TK, const at::Tensor& topk_idx_TK, const ForwardContext& context) const {
+  const TokenDispatcher& dispatcher = context.dispatcher != nullptr ? *context.dispatcher : LocalDispatcher();
+  const auto experts = [this](const at::Tensor& x_MD, const at::Tensor& offsets) { return down_(ops::swiglu(gate_up_(x_MD, offsets)), offsets); };
+  return dispatcher.Run(x_TD, topk_idx_TK, weights_TK, num_experts_, experts);
 }
 
 at::Tensor Moe::operator()(const at::Tensor& x_TD, const LayerStep& step) const {
@@ -88,12 +95,17 @@ at::Tensor Moe::operator()(const at::Tensor& x_TD, const LayerStep& step) const 
       trace->topk_idx[static_cast<size_t>(trace_idx_)] = topk_idx_TK;
     }
   }
-  if (step.context.dispatcher == nullptr) {
-    if (const std::optional<at::Tensor> mixed_TD = Mixed(x_TD, weights_TK, topk_idx_TK)) return *mixed_TD;
+  at::Tensor routed_TD;
+  if (experts_are_apart_) {  // the rows go to the experts' weights and come back
+    const at::Tensor x = x_TD.to(at::kCPU), weights = weights_TK.to(at::kCPU), topk_idx = topk_idx_TK.to(at::kCPU);
+    const std::optional<at::Tensor> mixed_TD = Mixed(x, weights, topk_idx, nullptr);
+    routed_TD = (mixed_TD ? *mixed_TD : Routed(x, weights, topk_idx, step.context)).to(x_TD.device());
+  } else {
+    if (step.context.dispatcher == nullptr) {
+      if (const std::optional<at::Tensor> mixed_TD = Mixed(x_TD, weights_TK, topk_idx_TK, shared_.get())) return *mixed_TD;
+    }
+    routed_TD = Routed(x_TD, weights_TK, topk_idx_TK, step.context);
   }
-  const TokenDispatcher& dispatcher = step.context.dispatcher != nullptr ? *step.context.dispatcher : LocalDispatcher();
-  const auto experts = [this](const at::Tensor& x_MD, const at::Tensor& offsets) { return down_(ops::swiglu(gate_up_(x_MD, offsets)), offsets); };
-  const at::Tensor routed_TD = dispatcher.Run(x_TD, topk_idx_TK, weights_TK, num_experts_, experts);
   return shared_ ? at::add(routed_TD, (*shared_)(x_TD)) : routed_TD;
 }
 

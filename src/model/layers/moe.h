@@ -25,10 +25,13 @@ class Moe final : public FeedForward {
 
   // (weights [T, K], topk_idx [T, K]) of a step without a replay.
   std::tuple<at::Tensor, at::Tensor> Route(const at::Tensor& x_TD, const ForwardContext& context) const;
-  // The whole mixture in one operator, where there are few tokens, no gradient is wanted and the weights are dense values of x's dtype.
-  std::optional<at::Tensor> Mixed(const at::Tensor& x_TD, const at::Tensor& weights_TK, const at::Tensor& topk_idx_TK) const;
+  // The whole mixture (with `shared`'s network where it is not null) in one operator, where there are few tokens, no gradient is wanted and the weights are dense values of x's dtype.
+  std::optional<at::Tensor> Mixed(const at::Tensor& x_TD, const at::Tensor& weights_TK, const at::Tensor& topk_idx_TK, const Mlp* shared) const;
+  // The routed experts' sum, on the device of their weights.
+  at::Tensor Routed(const at::Tensor& x_TD, const at::Tensor& weights_TK, const at::Tensor& topk_idx_TK, const ForwardContext& context) const;
 
   int64_t num_experts_, trace_idx_;
+  bool experts_are_apart_;  // on the CPU, while the rest of the layer is not
   ops::RouterParams params_;
   Linear router_;
   at::Tensor bias_;             // e_score_correction_bias [E], or undefined

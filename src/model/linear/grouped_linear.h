@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <memory>
 
+#include "model/linear/linear.h"
+
 namespace fathom {
 
 // The stored form of E matrices [N, K].
@@ -17,6 +19,13 @@ class GroupedWeight {
   virtual at::Tensor Forward(const at::Tensor& x_MK, const at::Tensor& offsets) const = 0;
   // dy [M, N] -> dx [M, K]
   virtual at::Tensor InputGradient(const at::Tensor& dy_MN, const at::Tensor& offsets) const = 0;
+  // As LinearWeight's: what a training step keeps, and its products.
+  virtual at::Tensor ForwardKeeping(const at::Tensor& x_MK, const at::Tensor& offsets, KeptOperand& x_kept) const;
+  virtual KeptOperand KeepInput(const at::Tensor& x_MK, const at::Tensor& offsets) const;
+  virtual KeptOperand KeepGradient(const at::Tensor& dy_MN, const at::Tensor& offsets, bool for_input, bool for_weight) const;
+  virtual at::Tensor KeptInputGradient(const KeptOperand& dy, const at::Tensor& offsets) const;
+  // [E, N, K] in the shape and dtype of trainable().
+  virtual at::Tensor KeptWeightGradient(const KeptOperand& dy, const KeptOperand& x, const at::Tensor& offsets) const;
   // The dense [E, N, K] that training updates, undefined for a format that cannot be trained.
   virtual at::Tensor trainable() const { return {}; }
   virtual int64_t num_bytes() const = 0;

@@ -8,8 +8,12 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <vector>
 
 namespace fathom {
+
+// What a training step keeps of one operand for the products to come: the tensor itself, or what a number format made of it.
+using KeptOperand = std::vector<at::Tensor>;
 
 // The stored form of a weight: dense values, or a quantised format. One implementation a format (DenseWeight, Fp8BlockWeight).
 class LinearWeight {
@@ -23,6 +27,15 @@ class LinearWeight {
   virtual at::Tensor InputGradient(const at::Tensor& dy_MN) const = 0;
   // dy [M, N], x [M, K] -> dy^T x in the shape and dtype of trainable().
   virtual at::Tensor WeightGradient(const at::Tensor& dy_MN, const at::Tensor& x_MK) const;
+  // The same three products as a training step makes them, for formats that turn an operand into something else once and use it twice. Dense weights
+  // keep the tensors. Forward that also keeps of x what the weight's gradient needs:
+  virtual at::Tensor ForwardKeeping(const at::Tensor& x_MK, const std::optional<at::Tensor>& bias_N, KeptOperand& x_kept) const;
+  // What that is of an x that comes later (made again by a backward).
+  virtual KeptOperand KeepInput(const at::Tensor& x_MK) const { return {x_MK}; }
+  // What the two gradients need of dy; for_input and for_weight say which are asked for.
+  virtual KeptOperand KeepGradient(const at::Tensor& dy_MN, bool for_input, bool for_weight) const;
+  virtual at::Tensor KeptInputGradient(const KeptOperand& dy) const;
+  virtual at::Tensor KeptWeightGradient(const KeptOperand& dy, const KeptOperand& x) const;
   // Rows r0 .. r1 of the weight alone: x [M, K] -> [M, r1 - r0]; and the transpose: y [M, r1 - r0] -> [M, K].
   // MLA's absorbed decode uses these halves of kv_b_proj only.
   virtual at::Tensor ForwardRows(const at::Tensor& x_MK, int64_t r0, int64_t r1) const = 0;

@@ -68,18 +68,21 @@ struct LinearFunction : torch::autograd::Function<LinearFunction> {
     const at::AutoDispatchBelowADInplaceOrView below_autograd;
     context->saved_data["handle"] = Pack(weight);
     SaveFlags(context, x_MK, leaf, bias_N);
-    context->save_for_backward({x_MK});
-    return weight->Forward(x_MK, bias_N);
+    if (!context->saved_data["leaf_needs_grad"].toBool()) return weight->Forward(x_MK, bias_N);
+    KeptOperand x_kept;
+    const at::Tensor y_MN = weight->ForwardKeeping(x_MK, bias_N, x_kept);
+    context->save_for_backward(std::move(x_kept));
+    return y_MN;
   }
 
   static variable_list backward(AutogradContext* context, variable_list grads) {
     const Handle<LinearWeight>& handle = Unpack<LinearWeight>(context);
     const at::Tensor dy_MN = grads[0].contiguous();
-    const at::Tensor x_MK = context->get_saved_variables()[0];
+    const bool for_input = context->saved_data["x_needs_grad"].toBool(), for_weight = context->saved_data["leaf_needs_grad"].toBool();
+    const KeptOperand dy = handle.weight->KeepGradient(dy_MN, for_input, for_weight);
     at::Tensor dx, dw, db;
-    if (context->saved_data["x_needs_grad"].toBool()) dx = handle.weight->InputGradient(dy_MN);
-    dw = NowOrLater(handle, context->saved_data["leaf_needs_grad"].toBool(),
-                    [weight = handle.weight, dy_MN, x_MK] { return weight->WeightGradient(dy_MN, x_MK); });
+    if (for_input) dx = handle.weight->KeptInputGradient(dy);
+    dw = NowOrLater(handle, for_weight, [weight = handle.weight, dy, x = context->get_saved_variables()] { return weight->KeptWeightGradient(dy, x); });
     if (context->saved_data["bias_needs_grad"].toBool()) db = dy_MN.sum(0);
     return {dx, dw, db, {}};
   }
@@ -91,19 +94,26 @@ struct GroupedLinearFunction : torch::autograd::Function<GroupedLinearFunction> 
     const at::AutoDispatchBelowADInplaceOrView below_autograd;
     context->saved_data["handle"] = Pack(weight);
     SaveFlags(context, x_MK, leaf, std::nullopt);
-    context->save_for_backward({x_MK, offsets});
-    return weight->Forward(x_MK, offsets);
+    KeptOperand saved;
+    at::Tensor y_MN;
+    if (context->saved_data["leaf_needs_grad"].toBool()) y_MN = weight->ForwardKeeping(x_MK, offsets, saved);
+    else y_MN = weight->Forward(x_MK, offsets);
+    saved.push_back(offsets);
+    context->save_for_backward(std::move(saved));
+    return y_MN;
   }
 
   static variable_list backward(AutogradContext* context, variable_list grads) {
     const Handle<GroupedWeight>& handle = Unpack<GroupedWeight>(context);
     const at::Tensor dy_MN = grads[0].contiguous();
-    const variable_list saved = context->get_saved_variables();
-    const at::Tensor &x_MK = saved[0], &offsets = saved[1];
+    KeptOperand x = context->get_saved_variables();
+    const at::Tensor offsets = x.back();
+    x.pop_back();
+    const bool for_input = context->saved_data["x_needs_grad"].toBool(), for_weight = context->saved_data["leaf_needs_grad"].toBool();
+    const KeptOperand dy = handle.weight->KeepGradient(dy_MN, offsets, for_input, for_weight);
     at::Tensor dx, dw;
-    if (context->saved_data["x_needs_grad"].toBool()) dx = handle.weight->InputGradient(dy_MN, offsets);
-    dw = NowOrLater(handle, context->saved_data["leaf_needs_grad"].toBool(),
-                    [dy_MN, x_MK, offsets] { return ops::grouped_linear_wgrad(dy_MN, x_MK, offsets); });
+    if (for_input) dx = handle.weight->KeptInputGradient(dy, offsets);
+    dw = NowOrLater(handle, for_weight, [weight = handle.weight, dy, x, offsets] { return weight->KeptWeightGradient(dy, x, offsets); });
     return {dx, dw, {}, {}};
   }
 };
@@ -120,6 +130,25 @@ std::optional<at::Tensor> LeafOf(const Weight& weight) {
 
 at::Tensor LinearWeight::WeightGradient(const at::Tensor& dy_MN, const at::Tensor& x_MK) const {
   return at::matmul(dy_MN.t(), x_MK).to(trainable().scalar_type());
+}
+
+at::Tensor LinearWeight::ForwardKeeping(const at::Tensor& x_MK, const std::optional<at::Tensor>& bias_N, KeptOperand& x_kept) const {
+  x_kept = KeepInput(x_MK);
+  return Forward(x_MK, bias_N);
+}
+KeptOperand LinearWeight::KeepGradient(const at::Tensor& dy_MN, bool, bool) const { return {dy_MN}; }
+at::Tensor LinearWeight::KeptInputGradient(const KeptOperand& dy) const { return InputGradient(dy.front()); }
+at::Tensor LinearWeight::KeptWeightGradient(const KeptOperand& dy, const KeptOperand& x) const { return WeightGradient(dy.front(), x.front()); }
+
+at::Tensor GroupedWeight::ForwardKeeping(const at::Tensor& x_MK, const at::Tensor& offsets, KeptOperand& x_kept) const {
+  x_kept = KeepInput(x_MK, offsets);
+  return Forward(x_MK, offsets);
+}
+KeptOperand GroupedWeight::KeepInput(const at::Tensor& x_MK, const at::Tensor&) const { return {x_MK}; }
+KeptOperand GroupedWeight::KeepGradient(const at::Tensor& dy_MN, const at::Tensor&, bool, bool) const { return {dy_MN}; }
+at::Tensor GroupedWeight::KeptInputGradient(const KeptOperand& dy, const at::Tensor& offsets) const { return InputGradient(dy.front(), offsets); }
+at::Tensor GroupedWeight::KeptWeightGradient(const KeptOperand& dy, const KeptOperand& x, const at::Tensor& offsets) const {
+  return ops::grouped_linear_wgrad(dy.front(), x.front(), offsets);
 }
 
 at::Tensor LinearWeight::ForwardHeads(const at::Tensor& x_MHK, int64_t stride, int64_t r0, int64_t r1) const {

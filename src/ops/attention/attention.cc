@@ -1,5 +1,6 @@
 #include "ops/attention/attention.h"
 
+#include "ops/cache/expand_fp8_latents.h"
 #include "ops/cpu/dtype.h"
 #include "ops/library.h"
 
@@ -75,13 +76,19 @@ Tensor paged_attention(const Tensor& q_THD, const Tensor& k_pages, const Tensor&
 Tensor mla_paged_attention(const Tensor& q_latent_THR, const Tensor& q_rope_THD, const Tensor& pages, const Tensor& page_table,
                            const Tensor& cu_q, const Tensor& kv_lens, double scale, const std::optional<Tensor>& topk_idx) {
   constexpr const char* kOp = "mla_paged_attention";
-  CheckQueries(kOp, q_latent_THR, pages);
-  CheckQueries(kOp, q_rope_THD, pages);
+  const bool is_fp8 = pages.scalar_type() == at::kByte;
+  CheckQueries(kOp, q_latent_THR, is_fp8 ? q_rope_THD : pages);
+  CheckQueries(kOp, q_rope_THD, is_fp8 ? q_latent_THR : pages);
   FATHOM_CHECK(q_latent_THR.size(0) == q_rope_THD.size(0) && q_latent_THR.size(1) == q_rope_THD.size(1),
                "mla_paged_attention: q_latent and q_rope must agree in tokens and heads");
-  FATHOM_CHECK(pages.dim() == 3 && pages.stride(2) == 1 && pages.size(2) == q_latent_THR.size(2) + q_rope_THD.size(2),
-               "mla_paged_attention: pages must be [P, page, R + Dr] with R + Dr = {}", q_latent_THR.size(2) + q_rope_THD.size(2));
+  const int64_t R = q_latent_THR.size(2), width = is_fp8 ? Fp8LatentBytes(R, q_rope_THD.size(2)) : R + q_rope_THD.size(2);
+  FATHOM_CHECK(pages.dim() == 3 && pages.stride(2) == 1 && pages.size(2) == width && (!is_fp8 || R % kFp8LatentGroup == 0),
+               "mla_paged_attention: pages must be [P, page, {}]", width);
   CheckPages(kOp, page_table, cu_q, kv_lens);
+  if (is_fp8 && pages.is_cpu()) {
+    const auto [expanded, table] = ExpandFp8Pages(pages, page_table, R, q_latent_THR.scalar_type());
+    return mla_paged_attention(q_latent_THR, q_rope_THD, expanded, table, cu_q, kv_lens, scale, topk_idx);
+  }
   return MlaPagedAttentionOp::Call(LastDimContiguous(q_latent_THR), LastDimContiguous(q_rope_THD), pages, page_table.contiguous(),
                                    cu_q.contiguous(), kv_lens.contiguous(), scale, CheckTopk(kOp, topk_idx, q_latent_THR.size(0)));
 }

@@ -28,7 +28,8 @@ at::Tensor paged_attention(const at::Tensor& q_THD, const at::Tensor& k_pages, c
 // MLA's absorbed attention over the latent cache (DeepSeek-V2, arXiv 2405.04434, section 2.1): one shared "key/value head".
 //   out[t, h] = sum_s softmax_s(scale * (q_latent[t, h] . c[s] + q_rope[t, h] . r[s])) c[s]
 // q_latent [T, H, R], q_rope [T, H, Dr]; pages [P, page, R + Dr] (c then r); the rest as paged_attention; topk_idx [T, S] as packed_attention.
-// out [T, H, R] in q's dtype.
+// out [T, H, R] in q's dtype. Pages of uint8 [P, page, Fp8LatentBytes(R, Dr)] are the FP8 cache of ops/cache/fp8_latents.h, widened to q's dtype as they
+// are read (queries of any float dtype).
 at::Tensor mla_paged_attention(const at::Tensor& q_latent_THR, const at::Tensor& q_rope_THD, const at::Tensor& pages, const at::Tensor& page_table,
                                const at::Tensor& cu_q, const at::Tensor& kv_lens, double scale, const std::optional<at::Tensor>& topk_idx);
 

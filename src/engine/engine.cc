@@ -1,0 +1,348 @@
+// R: rows of logits of a step, item by item; V: vocabulary.
+#include "engine/engine.h"
+
+#include <algorithm>
+#include <iterator>
+#include <span>
+#include <utility>
+
+#include "base/error.h"
+#include "engine/prompt_lookup.h"
+
+namespace fathom {
+namespace {
+
+constexpr int64_t kPromptRows = 128;  // of logits of a prompt at a time: 66 MB of float32 at V3's vocabulary
+
+double Now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+}  // namespace
+
+struct Engine::Request {
+  RequestId id = 0;
+  std::shared_ptr<const GenerationRequest> what;
+  Callbacks callbacks;
+  std::vector<Answer> answers;
+  std::vector<SequenceId> sequences;  // of each sample; 0: none (yet, or any more)
+  Timings timings;
+  double submitted = 0, begun = 0, first_token = 0;
+  int64_t num_prompt_scored = 1;  // tokens of the prompt whose log-probability was given; the first has none
+  bool is_begun = false, is_cancelled = false;
+};
+
+// What a step gave: logits, or where all of it is greedy the tokens alone.
+struct Engine::Output {
+  at::Tensor logits_RV;
+  std::vector<int32_t> tokens_R;
+  std::vector<int64_t> num_rows;  // of each item
+  bool is_greedy = false;
+  std::span<const float> Row(int64_t row) const {
+    return {logits_RV.const_data_ptr<float>() + row * logits_RV.size(1), static_cast<size_t>(logits_RV.size(1))};
+  }
+  Delta Step(Answer& answer, int64_t row) const { return is_greedy ? answer.Take(tokens_R[static_cast<size_t>(row)]) : answer.Step(Row(row)); }
+};
+
+Engine::Engine(std::unique_ptr<StepRunner> runner, std::shared_ptr<const Tokenizer> tokenizer, const EngineOptions& options)
+    : runner_(std::move(runner)), tokenizer_(std::move(tokenizer)), options_(options),
+      scheduler_({.num_blocks = runner_->num_pages(), .max_running = options.max_running, .tokens_per_step = options.tokens_per_step,
+                  .reuse_prefixes = options.reuse_prefixes}) {
+  Publish();
+}
+
+Engine::~Engine() = default;
+
+int64_t Engine::most_tokens() const { return std::min(options_.context_length, scheduler_.most_tokens()); }
+
+std::optional<RequestId> Engine::Submit(GenerationRequest request, Callbacks callbacks) {
+  CheckRequest(request, runner_->vocab_size(), options_.context_length);
+  const int64_t num_prompt = std::ssize(request.prompt);
+  const int64_t most_new = std::min(request.max_new_tokens, options_.context_length - num_prompt);
+  // The last token chosen is never run.
+  FATHOM_USER_CHECK(num_prompt + std::max<int64_t>(most_new - 1, 0) <= scheduler_.most_tokens(),
+                    "a prompt of {} tokens with at most {} new ones does not fit into the cache of {} tokens", num_prompt, most_new,
+                    scheduler_.most_tokens());
+  auto added = std::make_unique<Request>();
+  added->what = std::make_shared<const GenerationRequest>(std::move(request));
+  added->callbacks = std::move(callbacks);
+  added->submitted = Now();
+  added->timings.prompt_tokens = num_prompt;
+  for (int64_t i = 0; i < added->what->num_samples; ++i) added->answers.emplace_back(added->what, tokenizer_, i, most_new);
+  added->sequences.assign(added->answers.size(), 0);
+  const std::lock_guard lock(mutex_);
+  if (num_waiting_ >= options_.max_waiting) return std::nullopt;
+  ++num_waiting_;
+  ++num_active_;
+  const RequestId id = added->id = next_id_++;
+  submitted_.push_back(std::move(added));
+  arrived_.notify_one();
+  return id;
+}
+
+void Engine::Cancel(RequestId request) {
+  const std::lock_guard lock(mutex_);
+  cancelled_.push_back(request);
+  arrived_.notify_one();
+}
+
+void Engine::WaitForWork(std::chrono::milliseconds limit) {
+  std::unique_lock lock(mutex_);
+  arrived_.wait_for(lock, limit, [&] { return !submitted_.empty() || !cancelled_.empty(); });
+}
+
+bool Engine::Step() {
+  TakeInbox();
+  ProposeDrafts();
+  const std::vector<PlannedItem> plan = scheduler_.Schedule();
+  if (!plan.empty()) {
+    Postprocess(plan, Run(plan));
+    ++counts_.num_steps;
+  }
+  Publish();
+  return !plan.empty();
+}
+
+void Engine::TakeInbox() {
+  std::vector<std::unique_ptr<Request>> submitted;
+  std::vector<RequestId> cancelled;
+  {
+    const std::lock_guard lock(mutex_);
+    submitted.swap(submitted_);
+    cancelled.swap(cancelled_);
+  }
+  for (auto& request : submitted) {
+    Request& added = *request;
+    requests_.emplace(added.id, std::move(request));
+    try {
+      Begin(added);
+    } catch (...) {
+      EndRequest(added, std::current_exception());
+    }
+  }
+  for (const RequestId id : cancelled) {
+    const auto found = requests_.find(id);
+    if (found != requests_.end()) found->second->is_cancelled = true;
+  }
+  for (auto it = requests_.begin(); it != requests_.end();) {
+    Request& request = *(it++)->second;  // EndRequest erases it
+    const auto& asked = request.what->cancelled;
+    if (request.is_cancelled || (asked && asked())) EndRequest(request, nullptr);
+  }
+}
+
+// Gives the request its first sequence, which computes the prompt for all of its samples.
+void Engine::Begin(Request& request) {
+  const GenerationRequest& what = *request.what;
+  const bool scores_prompt = what.num_prompt_logprobs >= 0;
+  if (request.answers[0].num_left() == 0 && !scores_prompt) {  // nothing is to be chosen
+    for (Answer& answer : request.answers) Emit(request, answer.End(FinishReason::kLength));
+    EndRequest(request, nullptr);
+    return;
+  }
+  request.sequences[0] = scheduler_.Add({.tokens = what.prompt,
+                                         .cost = request.timings.prompt_tokens + request.answers[0].num_left() * what.num_samples,
+                                         .user = what.user,
+                                         .priority = what.priority,
+                                         .most_per_step = scores_prompt ? kPromptRows : INT64_MAX,
+                                         .reuse_prefix = !scores_prompt});
+  owners_[request.sequences[0]] = {&request, 0};
+}
+
+int64_t Engine::NumLogits(const Request& request, const PlannedItem& item) const {
+  const bool scores_prompt = request.what->num_prompt_logprobs >= 0 && request.num_prompt_scored < request.timings.prompt_tokens;
+  if (scores_prompt) return item.num_known + item.num_drafts;
+  return item.is_complete ? 1 + item.num_drafts : 0;
+}
+
+Engine::Output Engine::Run(const std::vector<PlannedItem>& plan) {
+  std::vector<StepRunner::Item> items;
+  std::vector<std::vector<int32_t>> with_drafts;
+  with_drafts.reserve(plan.size());
+  Output output{.is_greedy = runner_->picks_tokens()};
+  const double now = Now();
+  int64_t num_begun = 0;
+  for (const PlannedItem& item : plan) {
+    Request& request = *owners_.at(item.sequence).first;
+    if (!request.is_begun) {
+      request.is_begun = true;
+      request.begun = now;
+      request.timings.queue_s = now - request.submitted;
+      request.timings.prefilled_tokens = request.timings.prompt_tokens - item.first;
+      ++num_begun;
+    }
+    output.is_greedy = output.is_greedy && IsPlainGreedy(*request.what);
+    const std::vector<int32_t>& known = scheduler_.Tokens(item.sequence);
+    std::span<const int32_t> tokens = std::span(known).subspan(static_cast<size_t>(item.first), static_cast<size_t>(item.num_known));
+    if (item.num_drafts > 0) {
+      const std::vector<int32_t>& drafts = scheduler_.Drafts(item.sequence);
+      std::vector<int32_t>& joined = with_drafts.emplace_back(tokens.begin(), tokens.end());
+      joined.insert(joined.end(), drafts.begin(), drafts.begin() + item.num_drafts);
+      tokens = joined;
+    }
+    const int64_t end = item.first + std::ssize(tokens);
+    const std::span<const int32_t> pages = std::span(scheduler_.Blocks(item.sequence)).first(static_cast<size_t>((end + kBlockTokens - 1) / kBlockTokens));
+    items.push_back({.tokens = tokens, .first_position = item.first, .pages = pages, .num_logits = NumLogits(request, item)});
+    output.num_rows.push_back(items.back().num_logits);
+  }
+  if (num_begun > 0) {
+    const std::lock_guard lock(mutex_);
+    num_waiting_ -= num_begun;
+  }
+  try {
+    if (output.is_greedy) output.tokens_R = runner_->RunGreedy(items);
+    else output.logits_RV = runner_->Run(items);
+  } catch (...) {
+    // What was in the step fails with it; the others go on.
+    const std::exception_ptr error = std::current_exception();
+    for (const PlannedItem& item : plan) {
+      const auto owner = owners_.find(item.sequence);
+      if (owner != owners_.end()) EndRequest(*owner->second.first, error);
+    }
+  }
+  return output;
+}
+
+void Engine::Postprocess(const std::vector<PlannedItem>& plan, const Output& output) {
+  int64_t next_row = 0;
+  for (size_t i = 0; i < plan.size(); ++i) {
+    const PlannedItem& item = plan[i];
+    const int64_t row = next_row, num_rows = output.num_rows[i];
+    next_row += num_rows;
+    const auto owner = owners_.find(item.sequence);
+    if (owner == owners_.end()) continue;  // its request has failed
+    const auto [request, sample] = owner->second;
+    try {
+      if (num_rows > 0 && request->num_prompt_scored < request->timings.prompt_tokens) ScorePrompt(*request, item, output, row);
+      if (item.is_complete) Take(*request, item, sample, output, row + num_rows - 1 - item.num_drafts);
+      else scheduler_.Commit(item, {});
+      const bool all_done = std::all_of(request->answers.begin(), request->answers.end(), [](const Answer& answer) { return answer.done(); });
+      if (request->is_cancelled || all_done) EndRequest(*request, nullptr);
+    } catch (...) {
+      EndRequest(*request, std::current_exception());
+    }
+  }
+}
+
+// The tokens after an item's last known one: as many as its drafts were right, and one more.
+void Engine::Take(Request& request, const PlannedItem& item, size_t sample, const Output& output, int64_t first_row) {
+  Answer& answer = request.answers[sample];
+  const bool is_first = request.first_token == 0;
+  if (is_first) {
+    request.first_token = Now();
+    counts_.prompt_tokens += request.timings.prompt_tokens;
+  }
+  if (answer.num_left() == 0) {  // the prompt alone was asked for
+    for (Answer& each : request.answers) Emit(request, each.End(FinishReason::kLength));
+    scheduler_.Commit(item, std::vector<int32_t>{0});
+    CloseSample(request, sample);
+    return;
+  }
+  const std::vector<int32_t> drafts = scheduler_.Drafts(item.sequence);
+  std::vector<int32_t> chosen;
+  for (int64_t i = 0; i <= item.num_drafts && !answer.done(); ++i) {
+    const Delta delta = output.Step(answer, first_row + i);
+    chosen.push_back(delta.tokens[0]);
+    Emit(request, delta);
+    if (i < item.num_drafts && chosen.back() != drafts[static_cast<size_t>(i)]) break;
+  }
+  counts_.generated_tokens += std::ssize(chosen);
+  counts_.drafted_tokens += item.num_drafts;
+  counts_.accepted_tokens += std::ssize(chosen) - 1;
+  scheduler_.Commit(item, chosen);
+  if (is_first) Branch(request, output, first_row);
+  if (answer.done()) CloseSample(request, sample);
+}
+
+// The other samples choose their first tokens from the same logits and go on in sequences of their own, which find the prompt in the cache.
+void Engine::Branch(Request& request, const Output& output, int64_t row) {
+  for (size_t i = 1; i < request.answers.size(); ++i) {
+    const Delta delta = output.Step(request.answers[i], row);
+    Emit(request, delta);
+    ++counts_.generated_tokens;
+    if (request.answers[i].done()) continue;
+    NewSequence added{.tokens = request.what->prompt, .tag = scheduler_.Tag(request.sequences[0])};
+    added.tokens.push_back(delta.tokens[0]);
+    request.sequences[i] = scheduler_.Add(std::move(added));
+    owners_[request.sequences[i]] = {&request, i};
+  }
+}
+
+void Engine::ScorePrompt(Request& request, const PlannedItem& item, const Output& output, int64_t first_row) {
+  if (request.what->num_prompt_logprobs < 0) return;
+  const std::vector<int32_t>& prompt = request.what->prompt;
+  Delta delta{.index = 0};
+  for (int64_t i = 0; i < item.num_known; ++i) {
+    const int64_t scored = item.first + i + 1;
+    if (scored < request.num_prompt_scored || scored >= std::ssize(prompt)) continue;  // recomputed, or not of the prompt
+    delta.prompt_logprobs.push_back(LogprobsOf(output.Row(first_row + i), prompt[static_cast<size_t>(scored)], request.what->num_prompt_logprobs));
+    request.num_prompt_scored = scored + 1;
+  }
+  if (!delta.prompt_logprobs.empty()) Emit(request, delta);
+}
+
+void Engine::Emit(Request& request, const Delta& delta) {
+  if (!request.callbacks.on_delta(delta)) request.is_cancelled = true;
+}
+
+void Engine::CloseSample(Request& request, size_t sample) {
+  const SequenceId sequence = std::exchange(request.sequences[sample], 0);
+  if (sequence == 0) return;
+  owners_.erase(sequence);
+  scheduler_.Remove(sequence);
+}
+
+void Engine::EndRequest(Request& request, std::exception_ptr error) {
+  for (size_t i = 0; i < request.sequences.size(); ++i) CloseSample(request, i);
+  const double now = Now();
+  Timings& timings = request.timings;
+  for (Answer& answer : request.answers) {
+    if (!answer.done() && !error) {
+      try {
+        Emit(request, answer.End(FinishReason::kCancelled));
+      } catch (...) {
+        error = std::current_exception();
+      }
+    }
+    timings.completion_tokens += answer.num_tokens();
+    timings.decoded_tokens += std::max<int64_t>(answer.num_tokens() - 1, 0);
+  }
+  if (request.first_token > 0) {
+    timings.prefill_s = request.first_token - request.begun;
+    timings.decode_s = now - request.first_token;
+  } else if (request.is_begun) {
+    timings.prefill_s = now - request.begun;
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    --num_active_;
+    if (!request.is_begun) --num_waiting_;
+  }
+  const std::unique_ptr<Request> ended = std::move(requests_.extract(request.id).mapped());
+  if (ended->callbacks.on_end) ended->callbacks.on_end(timings, error);
+}
+
+void Engine::ProposeDrafts() {
+  if (options_.num_drafts == 0 || std::ssize(owners_) * 2 > options_.most_draft_rows) return;
+  const int64_t share = options_.most_draft_rows / std::max<int64_t>(std::ssize(owners_), 1) - 1;  // rows beside its own that each may have
+  for (const auto& [sequence, owner] : owners_) {
+    const Answer& answer = owner.first->answers[owner.second];
+    if (answer.num_tokens() == 0) continue;  // in its prompt
+    const int64_t most = std::min({options_.num_drafts, share, answer.num_left() - 1});
+    if (most > 0) scheduler_.SetDrafts(sequence, LookUpDrafts(scheduler_.Tokens(sequence), most));
+  }
+}
+
+void Engine::Publish() {
+  const std::lock_guard lock(mutex_);
+  published_ = counts_;
+  published_.scheduler = scheduler_.stats();
+}
+
+EngineStats Engine::stats() const {
+  const std::lock_guard lock(mutex_);
+  EngineStats stats = published_;
+  stats.num_waiting = num_waiting_;
+  stats.num_active = num_active_;
+  return stats;
+}
+
+}  // namespace fathom

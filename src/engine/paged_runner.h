@@ -1,0 +1,53 @@
+// The step runner of a real model over the paged cache.
+#pragma once
+
+#include <memory>
+#include <optional>
+
+#include "engine/decode_graphs.h"
+#include "engine/step_runner.h"
+#include "model/attention_backend.h"
+#include "model/model.h"
+
+namespace fathom {
+
+struct PagedRunnerOptions {
+  int64_t num_pages = 0;
+  int64_t max_sequence_tokens = 0;  // the longest row of a page table
+  bool use_graphs = true;           // on a GPU: replay steps of one token an item from CUDA graphs
+};
+
+class PagedRunner : public StepRunner {
+ public:
+  // Allocates the cache. Throws MachineError when memory does not suffice.
+  PagedRunner(std::shared_ptr<const Model> model, const PagedRunnerOptions& options);
+  ~PagedRunner() override;
+
+  int64_t vocab_size() const override { return model_->config().vocab_size; }
+  int64_t num_pages() const override { return num_pages_; }
+  at::Tensor Run(std::span<const Item> items) override;
+  bool picks_tokens() const override { return model_->options().device.is_cuda(); }
+  std::vector<int32_t> RunGreedy(std::span<const Item> items) override;
+
+  bool uses_graphs() const { return graphs_ != nullptr; }
+  int64_t cache_bytes() const { return cache_.num_bytes(); }
+
+ private:
+  // Logits of the rows that are wanted, on the device; undefined where none are.
+  at::Tensor Forward(std::span<const Item> items);
+  std::optional<DecodeGraphs::Output> Replay(std::span<const Item> items);
+
+  std::shared_ptr<const Model> model_;
+  int64_t num_pages_;
+  PagedCache cache_;
+  std::unique_ptr<DecodeGraphs> graphs_;  // null: not on a GPU, or the step cannot be recorded
+};
+
+// Bytes that one page of `config`'s cache takes.
+int64_t PageBytes(const ModelConfig& config, at::ScalarType dtype);
+
+// Pages for `share` of the memory that is free on `device` now, at most `most`, at least enough for one sequence of `least_tokens` tokens: throws
+// MachineError naming the flag --memory-fraction where those do not fit.
+int64_t ChoosePages(const ModelConfig& config, at::ScalarType dtype, at::Device device, double share, int64_t most, int64_t least_tokens);
+
+}  // namespace fathom

@@ -1,0 +1,35 @@
+// What the engine asks of a model: one forward over the tokens of a step, whose keys and values lie in numbered pages. PagedRunner runs a real
+// model; tests put a fake behind it.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace fathom {
+
+class StepRunner {
+ public:
+  virtual ~StepRunner() = default;
+  virtual int64_t vocab_size() const = 0;
+  virtual int64_t num_pages() const = 0;
+
+  // The next tokens of one sequence: `tokens` stand at positions first_position and on, everything before them is in `pages`, which have room for
+  // them too. Logits are wanted of the last `num_logits` tokens.
+  struct Item {
+    std::span<const int32_t> tokens = {};
+    int64_t first_position = 0;
+    std::span<const int32_t> pages = {};
+    int64_t num_logits = 1;
+  };
+  // Logits [sum of num_logits, V] float32 on the CPU, item by item; undefined where none are wanted. Good until the next step.
+  virtual at::Tensor Run(std::span<const Item> items) = 0;
+  // The same, and of each row the best token alone (the lowest id among equals; -1 where no logit is finite): no logits cross from a device.
+  // Asked for only where picks_tokens().
+  virtual bool picks_tokens() const { return false; }
+  virtual std::vector<int32_t> RunGreedy(std::span<const Item> /*items*/) { return {}; }
+};
+
+}  // namespace fathom

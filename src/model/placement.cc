@@ -1,0 +1,28 @@
+#include "model/placement.h"
+
+#include <algorithm>
+
+namespace fathom {
+
+int64_t NumHostLayers(const ModelConfig& config, const ModelOptions& options) {
+  if (options.device.is_cpu() || options.device_layers < 0) return 0;
+  return std::max<int64_t>(0, config.num_hidden_layers - options.device_layers);
+}
+
+at::Device DeviceOfLayer(const ModelConfig& config, const ModelOptions& options, int64_t layer_idx) {
+  return layer_idx < NumHostLayers(config, options) ? at::Device(at::kCPU) : options.device;
+}
+
+at::Device DeviceOfWeight(const ModelConfig& config, const ModelOptions& options, const WeightSpec& spec) {
+  if (spec.role == WeightRole::kEmbedTokens && config.tie_word_embeddings) return options.device;
+  if (spec.role == WeightRole::kEmbedTokens) return DeviceOfLayer(config, options, 0);
+  if (spec.layer_idx < 0) return options.device;
+  if (spec.is_routed_expert && options.host_experts) return at::kCPU;
+  return DeviceOfLayer(config, options, spec.layer_idx);
+}
+
+bool IsSplit(const ModelConfig& config, const ModelOptions& options) {
+  return NumHostLayers(config, options) > 0 || (options.host_experts && config.n_routed_experts > 0 && !options.device.is_cpu());
+}
+
+}  // namespace fathom

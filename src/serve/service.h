@@ -1,0 +1,59 @@
+// The endpoints: from an HTTP request to what answers it.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "serve/call_runner.h"
+#include "serve/http_server.h"
+#include "serve/metrics.h"
+#include "serve/served_model.h"
+
+namespace fathom {
+
+struct ServiceOptions {
+  std::vector<std::string> api_keys = {};  // empty: everybody may
+  std::string cors_origin = "*";           // empty: no CORS headers
+};
+
+class Service {
+ public:
+  Service(ServedModel model, ServiceOptions options);
+
+  // The handler of an HttpServer: answers everything, never throws.
+  void Handle(const HttpRequest& request, const Responder& responder);
+  // No new work is taken: /ready says so, the rest goes on.
+  void Drain() { is_draining_ = true; }
+
+  Metrics& metrics() { return metrics_; }
+  const ServedModel& model() const { return model_; }
+  // Set where /metrics shall count connections.
+  std::function<int64_t()> count_connections = {};
+
+ private:
+  struct Route;
+  static const std::vector<Route>& Routes();
+  void Answer(const HttpRequest& request, const Responder& responder);
+  void CheckKey(const HttpRequest& request) const;
+  HttpHeaders CommonHeaders() const;
+  void Send(const Responder& responder, const OrderedJson& body) const;
+  void Call(GenerationCall call, bool is_chat, FormatFactory format, const Responder& responder);
+
+  OrderedJson Models() const;
+  OrderedJson Props() const;
+  OrderedJson TokenizeBody(const OrderedJson& body) const;
+  OrderedJson DetokenizeBody(const OrderedJson& body) const;
+
+  ServedModel model_;
+  ServiceOptions options_;
+  Metrics metrics_;
+  std::atomic<bool> is_draining_ = false;
+};
+
+// Whether `given` is one of the keys, in a time that depends on their lengths alone.
+bool IsKnownKey(std::string_view given, const std::vector<std::string>& keys);
+
+}  // namespace fathom
