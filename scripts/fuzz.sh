@@ -15,7 +15,6 @@ scripts/setup.sh --fuzz
 scripts/build.sh fuzz "${targets[@]/#/fuzz_}"
 
 export ASAN_OPTIONS=allocator_may_return_null=1:detect_odr_violation=0:quarantine_size_mb=16:malloc_context_size=8
-export LSAN_OPTIONS=suppressions=$PWD/scripts/lsan.supp:print_suppressions=0
 run_target() {
   local name=$1 log=build-fuzz/logs/$1 seconds=$SECONDS
   mkdir -p build-fuzz/corpus/$name build-fuzz/logs

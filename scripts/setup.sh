@@ -3,7 +3,7 @@
 # a virtual environment. Run again it takes under a second: what is there is not touched.
 #   setup.sh [--venv DIR] [--cpu]     the build's environment (default .venv); --cpu: the small set, toolkit or not
 #   setup.sh --test                   .venv-test: transformers and what the parity tests compare with
-#   setup.sh --fuzz                   clang-14 with libFuzzer
+#   setup.sh --fuzz                   clang-14 with libFuzzer and its OpenMP
 #   setup.sh --bench                  .venv-bench: the peers that benchmarks/ runs beside us
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -89,7 +89,7 @@ case $set in
       pip_install .venv-test $packages
       echo "$stamp" > .venv-test/.stamp
     fi ;;
-  fuzz) install_system_packages clang-14 libclang-rt-14-dev ;;
+  fuzz) install_system_packages clang-14 libclang-rt-14-dev libomp-14-dev ;;
   bench)
     packages="llama-cpp-python==0.3.36 tokenizers>=0.22 numpy"
     if make_venv .venv-bench "$packages"; then

@@ -6,7 +6,7 @@ dir=$1
 results=$PWD/$dir/test-results
 rm -rf "$results"; mkdir -p "$results"
 export GTEST_OUTPUT="json:$results/"
-export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1:detect_odr_violation=0} LSAN_OPTIONS=${LSAN_OPTIONS:-suppressions=$PWD/scripts/lsan.supp:print_suppressions=0}
+export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1:detect_odr_violation=0}
 export UBSAN_OPTIONS=${UBSAN_OPTIONS:-halt_on_error=1:print_stacktrace=1}
 ctest --test-dir "$dir" --output-on-failure --no-tests=error --timeout 1500
 status=$?

@@ -175,7 +175,7 @@ void BenchMla() {
       const Tensor shifted = table.add(static_cast<int64_t>(i * batch * pages_a_sequence % (total - batch * pages_a_sequence + 1)));
       calls.push_back([=] { ops::mla_paged_attention(q_latent, q_rope, fp8, shifted, cu_q, lens, 0.05, std::nullopt); });
     }
-    Report(fmt::format("  FP8 cache, the same"), bytes - 2.0 * batch * length * 576 + 1.0 * batch * length * row, flop, calls);
+    Report(fmt::format("  FP8 cache b={} q={} h={} kv={}", batch, queries, heads, length), bytes - 2.0 * batch * length * 576 + 1.0 * batch * length * row, flop, calls);
   }
 }
 

@@ -8,6 +8,7 @@
 
 #include "base/file.h"
 #include "base/nearest_name.h"
+#include "base/utf8.h"
 
 namespace fathom {
 namespace {
@@ -33,7 +34,19 @@ void CheckNode(const YAML::Node& node, const std::string& file, int depth, int64
   }
 }
 
+// What YAML 1.2 (5.1) does not allow in a stream; yaml-cpp 0.7 does not come to an end on some of it.
+void CheckCharacters(std::string_view text, const std::string& file) {
+  int line = 1;
+  for (const char c : text) {
+    line += c == '\n';
+    const auto byte = static_cast<unsigned char>(c);
+    FATHOM_USER_CHECK((byte >= 0x20 && byte != 0x7F) || c == '\t' || c == '\n' || c == '\r', "{}:{}: not valid YAML: the control character {:#04x}", file, line, byte);
+  }
+  FATHOM_USER_CHECK(IsValidUtf8(text), "{}: not valid YAML: is not UTF-8", file);
+}
+
 YAML::Node ParseNode(std::string_view text, const std::string& file) {
+  CheckCharacters(text, file);
   try {
     const std::vector<YAML::Node> documents = YAML::LoadAll(std::string(text));
     FATHOM_USER_CHECK(documents.size() <= 1, "{}: must be one YAML document, got {}", file, documents.size());

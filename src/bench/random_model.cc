@@ -41,13 +41,34 @@ ModelConfig V3Layer() {
   return config;
 }
 
+ModelConfig Moe1b() {
+  ModelConfig config;  // V3's routing
+  config.vocab_size = 32768;
+  config.hidden_size = 1024;
+  config.intermediate_size = 4096;
+  config.moe_intermediate_size = 512;
+  config.num_hidden_layers = 12;
+  config.num_attention_heads = config.num_key_value_heads = 16;
+  config.q_lora_rank = 512;
+  config.kv_lora_rank = 256;
+  config.n_routed_experts = 64;
+  config.n_shared_experts = 1;
+  config.num_experts_per_tok = 6;
+  config.n_group = config.topk_group = 1;
+  config.first_k_dense_replace = 1;
+  config.max_position_embeddings = 4096;
+  config.initializer_range = 0.02;
+  return config;
+}
+
 }  // namespace
 
 ModelConfig NamedConfig(const std::string& name) {
   if (name == "v2-lite") return V2Lite();
   if (name == "v3-layer") return V3Layer();
+  if (name == "moe-1b") return Moe1b();
   std::filesystem::path path = name;
-  FATHOM_USER_CHECK(std::filesystem::exists(path), "--config must be v2-lite, v3-layer or a config.json, got '{}'", name);
+  FATHOM_USER_CHECK(std::filesystem::exists(path), "--config must be v2-lite, v3-layer, moe-1b or a config.json, got '{}'", name);
   if (std::filesystem::is_directory(path)) path /= "config.json";
   return ParseModelConfig(ReadJsonFile(path), path.string());
 }

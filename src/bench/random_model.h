@@ -9,7 +9,8 @@
 
 namespace fathom {
 
-// v2-lite: DeepSeek-V2-Lite; v3-layer: one mixture layer of V3's shape with a small vocabulary; else a config.json. Throws UserError.
+// v2-lite: DeepSeek-V2-Lite; v3-layer: one mixture layer of V3's shape with a small vocabulary; moe-1b: a mixture of 1.27B
+// parameters of V3's kind (12 layers, 64 experts of 512, top 6) for training; else a config.json. Throws UserError.
 ModelConfig NamedConfig(const std::string& name);
 
 // Bytes of the model's weights in `dtype`.

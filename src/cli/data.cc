@@ -3,6 +3,8 @@
 
 #include <CLI/CLI.hpp>
 
+#include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <filesystem>
 #include <memory>
@@ -21,6 +23,7 @@
 #include "data/corpus.h"
 #include "data/dataset.h"
 #include "data/inspect.h"
+#include "data/loader.h"
 #include "data/spec.h"
 #include "data/tokenize.h"
 
@@ -32,7 +35,7 @@ namespace fs = std::filesystem;
 struct DataFlags {
   std::string action, path, recipe, tokenizer, out, text_field = "text", documents = "file";
   std::vector<std::string> data;
-  int64_t show = 0, shard_tokens = 1 << 24;
+  int64_t show = 0, shard_tokens = 1 << 24, tokens = 0;
   double held_out = 0.01;
 };
 
@@ -41,6 +44,7 @@ std::vector<SourceSpec> SourcesOf(const DataFlags& flags) {
   std::vector<std::string> paths = flags.data;
   if (!flags.path.empty()) paths.insert(paths.begin(), flags.path);
   FATHOM_USER_CHECK(flags.recipe.empty() != paths.empty(), "`fathom data {}` needs --data or --recipe, got {}", flags.action, paths.empty() ? "neither" : "both");
+  FATHOM_USER_CHECK(flags.recipe.empty() || (flags.documents == "file" && flags.text_field == "text"), "--recipe says itself what --documents and --text-field would");
   if (!flags.recipe.empty()) return ParseDataSpec(Yaml::ReadFile(flags.recipe).Get("data")).sources;
   SourceSpec source;
   source.name = fmt::format("{}", fmt::join(paths, " "));
@@ -118,6 +122,45 @@ int InspectCorpus(const fs::path& folder, const DataFlags& flags, int num_thread
   return kExitDone;
 }
 
+// Tokens a second that the loader hands over, from about a second of it.
+double LoaderSpeed(const std::shared_ptr<const Dataset>& dataset, uint64_t seed) {
+  DataLoader loader(dataset, {.sequence_length = 4096, .seed = seed});
+  const auto start = std::chrono::steady_clock::now();
+  double seconds = 0;
+  while (seconds < 1 && loader.Next(8)) seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return static_cast<double>(loader.num_tokens_read()) / std::max(seconds, 1e-9);
+}
+
+// The sources of a recipe as a run will read them.
+int InspectMixture(const DataFlags& flags, const CommonOptions& common, int num_threads) {
+  const DataSpec spec = ParseDataSpec(Yaml::ReadFile(flags.recipe).Get("data"));
+  const auto dataset = Dataset::Open(
+      spec, flags.tokenizer, {.cache = flags.out, .num_threads = num_threads, .stop = InterruptGuard::Interrupted, .show_progress = !common.json});
+  const double speed = LoaderSpeed(dataset, common.seed);
+  OrderedJson sources = OrderedJson::array();
+  for (const DatasetSource& source : dataset->sources) {
+    const double tokens = static_cast<double>(source.corpus->num_tokens() + source.corpus->num_documents());
+    sources.push_back({{"source", source.spec.name}, {"domain", source.spec.domain}, {"documents", source.corpus->num_documents()}, {"tokens", source.corpus->num_tokens()},
+                       {"share", source.share}, {"epochs", static_cast<double>(flags.tokens) * source.share / tokens}, {"most_epochs", source.spec.epochs}});
+  }
+  if (common.json) {
+    PrintJson({{"documents", dataset->num_documents}, {"tokens", dataset->num_tokens}, {"fingerprint", dataset->fingerprint}, {"sources", sources}, {"loader_tokens_per_s", speed}});
+    return kExitDone;
+  }
+  size_t width = 6;
+  for (const DatasetSource& source : dataset->sources) width = std::max(width, source.spec.name.size());
+  fmt::print("{:<{}} {:<12} {:>10} {:>14} {:>7}  {}\n", "SOURCE", width, "DOMAIN", "DOCUMENTS", "TOKENS", "SHARE", flags.tokens > 0 ? fmt::format("EPOCHS IN {} TOKENS", flags.tokens) : "");
+  for (const OrderedJson& row : sources) {
+    std::string epochs;
+    if (flags.tokens > 0) epochs = fmt::format("{:.2f}", row["epochs"].get<double>());
+    if (const double most = row["most_epochs"]; most > 0) epochs += fmt::format("{}at most {}", epochs.empty() ? "" : ", ", most);
+    fmt::print("{:<{}} {:<12} {:>10} {:>14} {:>6.1f}%  {}\n", row["source"].get<std::string>(), width, row["domain"].get<std::string>(), row["documents"].get<int64_t>(),
+               row["tokens"].get<int64_t>(), 100 * row["share"].get<double>(), epochs);
+  }
+  fmt::print("the loader gives {:.1f}M tokens a second on one thread\n", 1e-6 * speed);
+  return kExitDone;
+}
+
 int Inspect(const DataFlags& flags, int num_threads, bool json) {
   const std::string folder = !flags.path.empty() ? flags.path : flags.data.size() == 1 ? flags.data[0] : "";
   if (!folder.empty() && fs::exists(fs::path(folder) / kCorpusIndex)) return InspectCorpus(folder, flags, num_threads, json);
@@ -155,7 +198,10 @@ int RunData(const DataFlags& flags, const CommonOptions& common) {
   FATHOM_USER_CHECK(flags.action == "inspect" || flags.action == "tokenize", "`fathom data` takes `inspect` or `tokenize`, got '{}'", flags.action);
   const InterruptGuard guard;
   try {
-    return flags.action == "inspect" ? Inspect(flags, at::get_num_threads(), common.json) : TokenizeData(flags, at::get_num_threads(), common.json);
+    const int num_threads = at::get_num_threads();
+    if (flags.action == "tokenize") return TokenizeData(flags, num_threads, common.json);
+    const bool of_recipe = !flags.recipe.empty() && !flags.tokenizer.empty() && !flags.out.empty();
+    return of_recipe ? InspectMixture(flags, common, num_threads) : Inspect(flags, num_threads, common.json);
   } catch (const UserError&) {
     if (!InterruptGuard::Interrupted()) throw;
     return kExitInterrupted;
@@ -177,9 +223,11 @@ VerbFunction AddData(CLI::App& app, CommonOptions& common) {
   AddText(*verb, "--documents", flags->documents, "of a text file: file, line, paragraph or chunk (file)");
   AddInteger(*verb, "--shard-tokens", flags->shard_tokens, "tokens of a shard (16777216)", 1, int64_t{1} << 31);
   AddNumber(*verb, "--held-out", flags->held_out, "the share whose documents `inspect` counts (0.01)", {.least = 0, .most = 0.5});
+  AddInteger(*verb, "--tokens", flags->tokens, "`inspect --recipe R --tokenizer T --out DIR`: the epochs of a run of N tokens", 0);
   AddInteger(*verb, "--show", flags->show, "also the first N documents (0)", 0, 1000);
   AddCommonOptions(*verb, common, kJsonFlag);
-  verb->footer("Examples:\n  fathom data inspect books/ code.jsonl.zst --show 1\n  fathom data tokenize --data 'code/**/*.py' --tokenizer tok --out tokens\n  fathom data inspect tokens");
+  verb->footer("Examples:\n  fathom data inspect books/ code.jsonl.zst --show 1\n  fathom data tokenize --data 'code/**/*.py' --tokenizer tok --out tokens\n  fathom data inspect tokens\n"
+      "  fathom data inspect --recipe recipe.yaml --tokenizer tok --out cache --tokens 1000000000");
   return [flags, &common] { return RunData(*flags, common); };
 }
 

@@ -28,10 +28,6 @@
 namespace fathom {
 namespace {
 
-// DeepSeek-V3's, of which training, fill in the middle and chat make use.
-const std::vector<std::string> kDefaultSpecialTokens = {"<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜▁pad▁｜>",  "<｜fim▁hole｜>",
-                                                        "<｜fim▁begin｜>",         "<｜fim▁end｜>",         "<｜User｜>", "<｜Assistant｜>"};
-
 struct TokenizerFlags {
   std::string action, out, pre_tokenizer = "deepseek-v3", text_field = "text", documents = "file", bos, eos, pad, chat_template;
   std::vector<std::string> data, special_tokens;
@@ -45,7 +41,7 @@ struct SpecialTokens {
 };
 
 SpecialTokens SpecialTokensOf(const TokenizerFlags& flags) {
-  SpecialTokens tokens{.all = flags.special_tokens.empty() ? kDefaultSpecialTokens : flags.special_tokens};
+  SpecialTokens tokens{.all = flags.special_tokens.empty() ? DefaultSpecialTokens() : flags.special_tokens};
   const bool by_default = flags.special_tokens.empty();
   std::set<std::string> seen;
   for (const std::string& token : tokens.all) {

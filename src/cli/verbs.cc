@@ -13,6 +13,7 @@ VerbFunction AddTokenize(CLI::App& app, CommonOptions& common);
 VerbFunction AddData(CLI::App& app, CommonOptions& common);
 VerbFunction AddTokenizer(CLI::App& app, CommonOptions& common);
 VerbFunction AddModels(CLI::App& app, CommonOptions& common);
+VerbFunction AddPretrain(CLI::App& app, CommonOptions& common);
 VerbFunction AddBench(CLI::App& app, CommonOptions& common);
 VerbFunction AddDoctor(CLI::App& app, CommonOptions& common);
 
@@ -28,6 +29,7 @@ const std::vector<Verb>& Verbs() {
       {"data", AddData},
       {"tokenizer", AddTokenizer},
       {"models", AddModels},
+      {"pretrain", AddPretrain},
       {"bench", AddBench},
       {"doctor", AddDoctor},
   };

@@ -150,6 +150,15 @@ int32_t EventElapsedMs(void* start, void* stop, float* ms) {
   });
 }
 
+int64_t PeakBytes() {
+  int64_t bytes = 0;
+  Guarded([&] {
+    const auto stats = c10::cuda::CUDACachingAllocator::getDeviceStats(c10::cuda::current_device());
+    bytes = stats.allocated_bytes[static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE)].peak;
+  });
+  return bytes;
+}
+
 void EventDestroy(void* event) { cudaEventDestroy(static_cast<cudaEvent_t>(event)); }
 
 const FathomCudaTable kTable = {
@@ -172,6 +181,7 @@ const FathomCudaTable kTable = {
     EventRecord,
     EventElapsedMs,
     EventDestroy,
+    PeakBytes,
 };
 
 }  // namespace

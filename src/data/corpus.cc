@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "base/error.h"
+#include "text/json_object.h"
 
 namespace fathom {
 namespace {
@@ -16,48 +17,15 @@ namespace fs = std::filesystem;
 
 constexpr int64_t kMaxCount = int64_t{1} << 50;
 
-class Object {
- public:
-  Object(const Json& json, std::string what) : json_(json), what_(std::move(what)) {
-    FATHOM_USER_CHECK(json.is_object(), "{}: must be an object, got {}", what_, json.type_name());
-  }
-  const Json& Get(const char* key) const {
-    const auto found = json_.find(key);
-    FATHOM_USER_CHECK(found != json_.end(), "{}: '{}' is missing", what_, key);
-    return *found;
-  }
-  int64_t Int(const char* key, int64_t most = kMaxCount) const {
-    const Json& value = Get(key);
-    FATHOM_USER_CHECK(value.is_number_unsigned() && value.get<uint64_t>() <= static_cast<uint64_t>(most), "{}: '{}' must be an integer from 0 to {}", what_, key, most);
-    return value.get<int64_t>();
-  }
-  const std::string& Text(const char* key) const {
-    const Json& value = Get(key);
-    FATHOM_USER_CHECK(value.is_string(), "{}: '{}' must be a text, got {}", what_, key, value.type_name());
-    return value.get_ref<const std::string&>();
-  }
-  uint64_t Hex(const char* key) const {
-    const std::string& text = Text(key);
-    uint64_t value = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, 16);
-    FATHOM_USER_CHECK(text.size() == 16 && error == std::errc() && end == text.data() + text.size(), "{}: '{}' must be 16 hexadecimal digits, got '{}'", what_, key, text);
-    return value;
-  }
-  bool Bool(const char* key) const {
-    const Json& value = Get(key);
-    FATHOM_USER_CHECK(value.is_boolean(), "{}: '{}' must be true or false", what_, key);
-    return value.get<bool>();
-  }
-  const Json& Array(const char* key) const {
-    const Json& value = Get(key);
-    FATHOM_USER_CHECK(value.is_array(), "{}: '{}' must be an array, got {}", what_, key, value.type_name());
-    return value;
-  }
+int64_t Count(const JsonObject& object, const char* key, int64_t most = kMaxCount) { return object.GetInt(key, 0, most); }
 
- private:
-  const Json& json_;
-  std::string what_;
-};
+uint64_t Hex(const JsonObject& object, const char* key) {
+  const std::string& text = object.GetString(key);
+  uint64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, 16);
+  FATHOM_USER_CHECK(text.size() == 16 && error == std::errc() && end == text.data() + text.size(), "{}: '{}' must be 16 hexadecimal digits, got '{}'", object.what(), key, text);
+  return value;
+}
 
 template <typename Field>
 int64_t Sum(const std::vector<ShardEntry>& shards, Field field) {
@@ -88,32 +56,35 @@ uint64_t CorpusIndex::fingerprint() const {
 
 CorpusIndex ParseCorpusIndex(std::string_view text, const std::string& what) {
   const Json json = ParseJson(text, what);
-  const Object root(json, what);
-  FATHOM_USER_CHECK(root.Text("format") == "fathom-corpus" && root.Int("version") == 1, "{}: is no corpus of version 1", what);
+  const JsonObject root(json, what);
+  FATHOM_USER_CHECK(root.GetString("format") == "fathom-corpus" && Count(root, "version") == 1, "{}: is no corpus of version 1", what);
   CorpusIndex index;
-  index.tokenizer_hash = root.Hex("tokenizer_hash");
-  index.vocab_size = root.Int("vocab_size", INT32_MAX);
-  index.text_field = root.Text("text_field");
-  index.unit = ParseDocumentUnit(root.Text("documents"), what + ": documents");
-  index.shard_tokens = root.Int("shard_tokens");
-  for (const Json& item : root.Array("inputs")) {
-    const Object input(item, what + ": inputs");
-    index.inputs.push_back({input.Text("path"), FormatOf(input.Text("path")), input.Int("bytes"), input.Int("modified_ns", INT64_MAX)});
+  index.tokenizer_hash = Hex(root, "tokenizer_hash");
+  index.vocab_size = Count(root, "vocab_size", INT32_MAX);
+  index.text_field = root.GetString("text_field");
+  index.unit = ParseDocumentUnit(root.GetString("documents"), what + ": documents");
+  index.shard_tokens = Count(root, "shard_tokens");
+  for (const Json& item : root.GetArray("inputs")) {
+    const JsonObject input(item, what + ": inputs");
+    index.inputs.push_back({input.GetString("path"), FormatOf(input.GetString("path")), Count(input, "bytes"), Count(input, "modified_ns", INT64_MAX)});
   }
-  for (const Json& item : root.Array("shards")) {
-    const Object shard(item, what + ": shards");
-    const std::string& file = shard.Text("file");
+  int64_t num_tokens = 0;
+  for (const Json& item : root.GetArray("shards")) {
+    const JsonObject shard(item, what + ": shards");
+    const std::string& file = shard.GetString("file");
     FATHOM_USER_CHECK(!file.empty() && file.find('/') == std::string::npos && file.find('\0') == std::string::npos && file[0] != '.',
                       "{}: shards: '{}' is no name of a file in the folder", what, file);
-    index.shards.push_back({file, shard.Int("documents"), shard.Int("tokens"), shard.Int("bytes"), shard.Hex("checksum")});
-    FATHOM_USER_CHECK(index.num_tokens() <= kMaxCount && index.num_documents() <= kMaxCount && index.num_bytes() <= kMaxCount, "{}: shards: too many tokens", what);
+    index.shards.push_back({file, Count(shard, "documents"), Count(shard, "tokens"), Count(shard, "bytes"), Hex(shard, "checksum")});
+    num_tokens += index.shards.back().num_tokens + index.shards.back().num_documents + index.shards.back().num_bytes;
+    FATHOM_USER_CHECK(num_tokens <= kMaxCount, "{}: shards: more than {} tokens and bytes", what, kMaxCount);
   }
-  index.num_rejected = root.Int("rejected");
-  index.num_empty = root.Int("empty");
-  index.rejects_bytes = root.Int("rejects_bytes");
-  index.next_file = root.Int("next_file", std::ssize(index.inputs));
-  index.next_record = root.Int("next_record");
-  index.complete = root.Bool("complete");
+  index.num_rejected = Count(root, "rejected");
+  index.num_empty = Count(root, "empty");
+  index.rejects_bytes = Count(root, "rejects_bytes");
+  index.next_file = Count(root, "next_file", std::ssize(index.inputs));
+  index.next_record = Count(root, "next_record");
+  root.Get("complete");
+  index.complete = root.GetBool("complete", false);
   return index;
 }
 

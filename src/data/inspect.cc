@@ -5,7 +5,7 @@
 
 #include "base/error.h"
 #include "base/progress_bar.h"
-#include "data/document_stream.h"
+#include "data/record_blocks.h"
 #include "data/ordered_work.h"
 #include "data/shard.h"
 

@@ -16,7 +16,7 @@
 #include "base/log.h"
 #include "base/progress_bar.h"
 #include "base/utf8.h"
-#include "data/document_stream.h"
+#include "data/record_blocks.h"
 #include "data/ordered_work.h"
 
 namespace fathom {
@@ -157,8 +157,17 @@ void CheckFolder(const fs::path& folder) {
   if (fs::exists(folder / kCorpusIndex)) return;
   for (const auto& entry : fs::directory_iterator(folder)) {
     const std::string name = entry.path().filename().string();
-    FATHOM_USER_CHECK(name == ".lock" || name == kRejectsFile || name.starts_with("shard-"), "{} is not empty and has no {}: choose a new folder", folder.string(), kCorpusIndex);
+    FATHOM_USER_CHECK(name == ".lock" || name == kRejectsFile || name.starts_with("shard-") || name.starts_with(kCorpusIndex), "{} is not empty and has no {}: choose a new folder", folder.string(), kCorpusIndex);
   }
+}
+
+// What a run that was killed while it wrote left behind.
+void RemoveTornFiles(const fs::path& folder) {
+  std::vector<fs::path> torn;
+  for (const auto& entry : fs::directory_iterator(folder))
+    if (entry.path().filename().string().find(".tmp") != std::string::npos) torn.push_back(entry.path());
+  std::error_code ignored;
+  for (const fs::path& path : torn) fs::remove(path, ignored);
 }
 
 // The consumer: takes tokenised blocks in order, fills shards, keeps the index.
@@ -241,6 +250,7 @@ CorpusIndex TokenizeSource(const SourceSpec& source, const TokenizerFile& tokeni
   const FolderLock lock(folder);
   CorpusIndex index = StartOrGoOn(source, tokenizer, folder, options.shard_tokens);
   if (index.complete) return index;
+  RemoveTornFiles(folder);
   RecordBlocks blocks(index.inputs, index.unit, index.text_field, index.next_file, index.next_record);
   CorpusWriter writer(index, folder, options);
   ProgressBar bar("tokenizing " + source.name, blocks.total_bytes(), options.show_progress);

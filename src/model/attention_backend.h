@@ -19,6 +19,7 @@ struct ModelOptions;
 // One layer's MLA inputs for T packed tokens.
 struct MlaInputs {
   at::Tensor q_nope_THD, q_rope_THD;  // [T, H, nope], [T, H, rope] (rotated)
+  at::Tensor q_THD;                   // both in one, [T, H, nope + rope], where the layer trains (the others are then its views); else undefined
   at::Tensor latent_TR;               // [T, kv_lora_rank], after kv_a_layernorm; undefined where the layer wrote LatentRows itself
   at::Tensor k_rope_TD;               // [T, rope] (rotated); undefined likewise
   const Linear* kv_b = nullptr;       // [H * (nope + v), kv_lora_rank]

@@ -4,12 +4,15 @@
 #include <ATen/ops/add.h>
 #include <ATen/ops/cat.h>
 
+#include <memory>
 #include <tuple>
+#include <vector>
 
 #include "model/layers/gqa.h"
 #include "model/layers/mla.h"
 #include "model/layers/mlp.h"
 #include "model/layers/moe.h"
+#include "model/recompute.h"
 #include "ops/norm/norm.h"
 
 namespace fathom {
@@ -53,12 +56,29 @@ MtpModule::MtpModule(const ModelConfig& config, int64_t depth_idx, WeightStore& 
       hidden_norm_(store.Tensor({WeightRole::kMtpHNorm}, config.num_hidden_layers + depth_idx)),
       head_norm_(store.Tensor({WeightRole::kMtpHeadNorm}, config.num_hidden_layers + depth_idx)),
       projection_(store.MakeLinear({WeightRole::kMtpProjection}, config.num_hidden_layers + depth_idx)),
-      layer_(config, config.num_hidden_layers + depth_idx, store) {}
+      layer_(config, config.num_hidden_layers + depth_idx, store),
+      layer_idx_(config.num_hidden_layers + depth_idx) {}
+
+void RunAgainInBackward(const DecoderLayer& layer, ResidualStream& stream, const LayerStep& step) {
+  std::vector<at::Tensor> inputs = {stream.residual_TD};
+  if (stream.pending_TD.defined()) inputs.push_back(stream.pending_TD);
+  const auto context = std::make_shared<const ForwardContext>(step.context);
+  const auto run = [&layer, context, cos_TD = step.cos_TD, sin_TD = step.sin_TD](const std::vector<at::Tensor>& in) {
+    ResidualStream again{in[0], in.size() > 1 ? in[1] : at::Tensor()};
+    layer(again, LayerStep{cos_TD, sin_TD, *context});
+    return std::vector<at::Tensor>{again.residual_TD, again.pending_TD};
+  };
+  const std::vector<at::Tensor> outputs = Recompute(run, inputs);
+  stream.residual_TD = outputs[0];
+  stream.pending_TD = outputs[1];
+}
 
 at::Tensor MtpModule::operator()(const at::Tensor& next_embedding_TD, const at::Tensor& hidden_TD, const LayerStep& step) const {
   const at::Tensor both = at::cat({ops::rms_norm(next_embedding_TD, embedding_norm_, eps_), ops::rms_norm(hidden_TD, hidden_norm_, eps_)}, 1);
   ResidualStream stream{projection_(both), {}};
-  layer_(stream, step);
+  const RecomputePlan* plan = step.context.recompute;
+  if (plan != nullptr && plan->HasLayer(layer_idx_)) RunAgainInBackward(layer_, stream, step);
+  else layer_(stream, step);
   return stream.Sum();
 }
 

@@ -32,6 +32,9 @@ class DecoderLayer {
   std::unique_ptr<FeedForward> feed_forward_;
 };
 
+// The layer with nothing of it kept for the backward, which runs it again (model/recompute.h). What step.context points to lives until then.
+void RunAgainInBackward(const DecoderLayer& layer, ResidualStream& stream, const LayerStep& step);
+
 // Multi-token prediction (DeepSeek-V3, arXiv 2412.19437, 2.2, in the order of the released weights):
 //   h' = layer(eh_proj [enorm(Emb(next token)); hnorm(h)]), and shared_head.norm before the shared head.
 class MtpModule {
@@ -45,6 +48,7 @@ class MtpModule {
   at::Tensor embedding_norm_, hidden_norm_, head_norm_;
   Linear projection_;
   DecoderLayer layer_;
+  int64_t layer_idx_;
 };
 
 }  // namespace fathom

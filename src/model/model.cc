@@ -53,10 +53,16 @@ struct Model::Impl {
     if (first < num_host) {
       stream.MoveTo(at::kCPU);
       const LayerStep host_step = OnHost(step);
-      for (int64_t i = first; i < std::min(last, num_host); ++i) layers[static_cast<size_t>(i)](stream, host_step);
+      for (int64_t i = first; i < std::min(last, num_host); ++i) RunLayer(i, stream, host_step);
     }
     stream.MoveTo(options.device);
-    for (int64_t i = std::max(first, num_host); i < last; ++i) layers[static_cast<size_t>(i)](stream, step);
+    for (int64_t i = std::max(first, num_host); i < last; ++i) RunLayer(i, stream, step);
+  }
+
+  void RunLayer(int64_t i, ResidualStream& stream, const LayerStep& step) const {
+    const DecoderLayer& layer = layers[static_cast<size_t>(i)];
+    if (step.context.recompute != nullptr && step.context.recompute->HasLayer(i)) RunAgainInBackward(layer, stream, step);
+    else layer(stream, step);
   }
 
   const MtpModule& MtpAt(int64_t depth_idx) const {
@@ -159,12 +165,14 @@ at::Tensor Model::Forward(const PackedBatch& batch, const ForwardContext& contex
 
 at::Tensor Model::Head(const at::Tensor& hidden_rows) const { return impl_->head(hidden_rows); }
 
+at::Tensor Model::HeadWeight() const { return impl_->head.weight()->trainable(); }
+
 at::Tensor Model::Mtp(int64_t depth_idx, const at::Tensor& hidden_TD, const PackedBatch& next_tokens, const ForwardContext& context) const {
   return impl_->MtpAt(depth_idx)(Embed(next_tokens.tokens_T).to(impl_->options.device), hidden_TD, impl_->StepOf(next_tokens, context));
 }
 
-at::Tensor Model::MtpHead(int64_t depth_idx, const at::Tensor& mtp_hidden_TD) const {
-  return Head(impl_->MtpAt(depth_idx).HeadNorm(mtp_hidden_TD));
-}
+at::Tensor Model::MtpHeadNorm(int64_t depth_idx, const at::Tensor& mtp_hidden_TD) const { return impl_->MtpAt(depth_idx).HeadNorm(mtp_hidden_TD); }
+
+at::Tensor Model::MtpHead(int64_t depth_idx, const at::Tensor& mtp_hidden_TD) const { return Head(MtpHeadNorm(depth_idx, mtp_hidden_TD)); }
 
 }  // namespace fathom

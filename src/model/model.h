@@ -47,6 +47,22 @@ struct WeightSlot {
 struct RoutingTrace {
   std::vector<at::Tensor> topk_idx;  // a MoE layer (the MTP modules' last): [T, K] int32, filled by a forward that records
   bool replay = false;               // true: use these choices instead of choosing
+  bool count = false;                // record counts_E too
+  std::vector<at::Tensor> counts_E;  // like topk_idx: how often each expert was chosen, [E] int32 on the device
+};
+
+// The balance loss of the mixtures (ops/balance/balance.h), joined to the graph where the scores are made.
+struct BalanceLoss {
+  at::Tensor cu_seqlens;            // [B + 1] int32: the groups of tokens that it evens out: sequences (V3), or the whole batch (a classic auxiliary loss)
+  at::Tensor scale;                 // [1] float32 on the device: alpha, times what the step multiplies its loss by
+  std::vector<at::Tensor> terms_B;  // a MoE layer (as RoutingTrace): sum_e f P of each group, filled by the forward
+};
+
+// What a training step makes again in its backward instead of keeping it.
+struct RecomputePlan {
+  std::vector<bool> layers;  // whole layers, by index (num_hidden_layers + depth in the MTP modules); may be shorter than the model
+  bool swiglu = false;  // the activations of SwiGLU (V3)
+  bool HasLayer(int64_t layer_idx) const { return static_cast<size_t>(layer_idx) < layers.size() && layers[static_cast<size_t>(layer_idx)]; }
 };
 
 class TokenDispatcher;
@@ -56,6 +72,9 @@ struct ForwardContext {
   const TokenDispatcher* dispatcher = nullptr;  // null: every expert is here
   RoutingTrace* routing = nullptr;
   double router_temperature = 1.0;  // schedule(step) of Routing::kTemperatureSoftmax
+  BalanceLoss* balance = nullptr;
+  // With a plan, whatever the context points to is used until the backward is over.
+  const RecomputePlan* recompute = nullptr;
 };
 
 class Model {
@@ -86,11 +105,14 @@ class Model {
   at::Tensor Forward(const PackedBatch& batch, const ForwardContext& context) const;
   // Logits [rows, V] of hidden rows after the norm, in the model's dtype.
   at::Tensor Head(const at::Tensor& hidden_rows) const;
+  // The head's dense weight [V, D] (the embedding where they are tied); undefined in a format that cannot be trained.
+  at::Tensor HeadWeight() const;
 
   // The MTP module of depth `depth_idx` (V3, arXiv 2412.19437, 2.2): hidden rows (after model.norm, or the previous depth's output) at positions i, and
   // the tokens at i + 1, give hidden rows that predict i + 2 (its own layer's cache slot is num_hidden_layers + depth_idx). The caller packs the rows: a
-  // sequence of n tokens has n - 1 rows, so the shift never crosses a sequence's end. MtpHead applies shared_head.norm and the head.
+  // sequence of n tokens has n - 1 rows, so the shift never crosses a sequence's end. MtpHeadNorm applies shared_head.norm, MtpHead the head too.
   at::Tensor Mtp(int64_t depth_idx, const at::Tensor& hidden_TD, const PackedBatch& next_tokens, const ForwardContext& context) const;
+  at::Tensor MtpHeadNorm(int64_t depth_idx, const at::Tensor& mtp_hidden_TD) const;
   at::Tensor MtpHead(int64_t depth_idx, const at::Tensor& mtp_hidden_TD) const;
 
  private:

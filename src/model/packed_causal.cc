@@ -10,6 +10,7 @@
 #include "model/mla_expansion.h"
 #include "model/placement.h"
 #include "ops/attention/attention.h"
+#include "ops/attention/mla_attention.h"
 
 namespace fathom {
 namespace {
@@ -17,16 +18,22 @@ namespace {
 class PackedCausal final : public AttentionBackend {
  public:
   PackedCausal(const ModelConfig& config, const PackedBatch& batch)
-      : cu_seqlens_(batch.cu_seqlens), index_topk_(config.index_topk), lens_(config.has_indexer() ? HostLens(batch) : std::vector<int32_t>{}) {}
+      : cu_seqlens_(batch.cu_seqlens), index_topk_(config.index_topk), lens_(config.has_indexer() ? HostLens(batch) : std::vector<int32_t>{}),
+        max_len_(batch.lens.empty() ? 0 : *std::max_element(batch.lens.begin(), batch.lens.end())) {}
 
   at::Tensor Gqa(int64_t, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, double scale) override {
-    return ops::packed_attention(q, k, v, cu_seqlens_.On(q.device()), cu_seqlens_.On(q.device()), scale, -1, std::nullopt);
+    return ops::packed_attention(q, k, v, cu_seqlens_.On(q.device()), cu_seqlens_.On(q.device()), scale, -1, std::nullopt, max_len_);
   }
 
   at::Tensor Mla(int64_t, const MlaInputs& inputs) override {
+    if (inputs.q_THD.defined()) {
+      const at::Tensor kv_THC = (*inputs.kv_b)(inputs.latent_TR).view({inputs.q_THD.size(0), inputs.q_THD.size(1), -1});
+      return ops::mla_packed_attention(inputs.q_THD, kv_THC, inputs.k_rope_TD, cu_seqlens_.On(inputs.q_THD.device()), inputs.scale, Choose(inputs),
+                                       max_len_);
+    }
     const ExpandedKeys keys = Expand(inputs, inputs.latent_TR, inputs.k_rope_TD);
     const at::Tensor& cu_seqlens = cu_seqlens_.On(keys.q_THD.device());
-    return ops::packed_attention(keys.q_THD, keys.k_SHD, keys.v_SHD, cu_seqlens, cu_seqlens, inputs.scale, -1, Choose(inputs));
+    return ops::packed_attention(keys.q_THD, keys.k_SHD, keys.v_SHD, cu_seqlens, cu_seqlens, inputs.scale, -1, Choose(inputs), max_len_);
   }
 
  private:
@@ -46,6 +53,7 @@ class PackedCausal final : public AttentionBackend {
   DeviceCopies cu_seqlens_;
   int64_t index_topk_;
   std::vector<int32_t> lens_;
+  int64_t max_len_;  // 0: the host does not know
 };
 
 }  // namespace

@@ -32,6 +32,8 @@ struct FathomCudaTable {
   int32_t (*event_record)(void* event);
   int32_t (*event_elapsed_ms)(void* start, void* stop, float* ms);  // waits for stop
   void (*event_destroy)(void* event);
+  // The most bytes that tensors of the current device held at once.
+  int64_t (*peak_bytes)();
 };
 }
 

@@ -8,7 +8,7 @@ TORCH_LIBRARY(fathom, m) {
   m.def("ggml_expand(Tensor blocks, int format) -> Tensor");
 
   m.def("rms_norm(Tensor x, Tensor w, float eps) -> Tensor");
-  m.def("rms_norm_backward(Tensor dy, Tensor x, Tensor w, float eps) -> (Tensor, Tensor)");
+  m.def("rms_norm_backward(Tensor dy, Tensor x, Tensor w, float eps, Tensor? added) -> (Tensor, Tensor)");
   m.def("add_rms_norm(Tensor x, Tensor residual, Tensor w, float eps) -> (Tensor, Tensor)");
 
   m.def("rope(Tensor x, Tensor cos, Tensor sin, bool interleaved) -> Tensor");
@@ -42,15 +42,30 @@ TORCH_LIBRARY(fathom, m) {
   m.def("fp8_linear_rows(Tensor x, Tensor w, Tensor w_scales, Tensor? bias) -> Tensor");
   m.def("fp8_grouped_rows(Tensor x, Tensor w, Tensor w_scales, Tensor offsets) -> Tensor");
 
-  m.def("packed_attention(Tensor q, Tensor k, Tensor v, Tensor cu_q, Tensor cu_k, float scale, int window, Tensor? topk_idx) -> Tensor");
+  m.def("packed_attention(Tensor q, Tensor k, Tensor v, Tensor cu_q, Tensor cu_k, float scale, int window, Tensor? topk_idx, "
+        "int max_len) -> Tensor");
   m.def("packed_attention_forward(Tensor q, Tensor k, Tensor v, Tensor cu_q, Tensor cu_k, float scale, int window, "
-        "Tensor? topk_idx) -> (Tensor, Tensor)");
+        "Tensor? topk_idx, int max_len) -> (Tensor, Tensor)");
   m.def("packed_attention_backward(Tensor dout, Tensor q, Tensor k, Tensor v, Tensor out, Tensor lse, Tensor cu_q, Tensor cu_k, "
-        "float scale, int window, Tensor? topk_idx) -> (Tensor, Tensor, Tensor)");
+        "float scale, int window, Tensor? topk_idx, int max_len) -> (Tensor, Tensor, Tensor)");
+  m.def("rope_tail(Tensor q, Tensor cos, Tensor sin, bool interleaved) -> Tensor");
+  m.def("rope_tail_backward(Tensor dy, Tensor cos, Tensor sin, bool interleaved) -> Tensor");
+  m.def("mla_keys(Tensor kv, Tensor k_rope, int nope) -> Tensor");
+  m.def("mla_keys_backward(Tensor dk, Tensor dv, int nope) -> (Tensor, Tensor)");
   m.def("paged_attention(Tensor q, Tensor k_pages, Tensor v_pages, Tensor page_table, Tensor cu_q, Tensor kv_lens, float scale, "
         "int window) -> Tensor");
   m.def("mla_paged_attention(Tensor q_latent, Tensor q_rope, Tensor pages, Tensor page_table, Tensor cu_q, Tensor kv_lens, "
         "float scale, Tensor? topk_idx) -> Tensor");
+
+  m.def("cross_entropy_rows(Tensor(a!) logits, Tensor targets, Tensor scales, float z_loss, bool gradient) -> (Tensor, Tensor)");
+
+  m.def("gradient_norm(Tensor[] gradients) -> Tensor");
+  m.def("adamw(Tensor(a!)[] weights, Tensor[] gradients, Tensor(b!)[] first_moments, Tensor(c!)[] second_moments, Tensor(d!)[] masters, Tensor norm, "
+        "float lr, float beta1, float beta2, float eps, float weight_decay, float max_norm, int step) -> ()");
+
+  m.def("count_choices(Tensor topk_idx, int num_experts) -> Tensor");
+  m.def("balance_terms(Tensor logits, Tensor topk_idx, Tensor cu_seqlens, int score_func) -> (Tensor, Tensor)");
+  m.def("balance_backward(Tensor logits, Tensor f, Tensor cu_seqlens, Tensor scale, int score_func) -> Tensor");
 
   m.def("store_rows(Tensor(a!) cache, Tensor slots, Tensor a, Tensor b) -> ()");
   m.def("store_fp8_latents(Tensor(a!) cache, Tensor slots, Tensor latent, Tensor k_rope) -> ()");

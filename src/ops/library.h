@@ -20,10 +20,10 @@ using LinearRowsOp = Op<"fathom::linear_rows", Tensor(const Tensor&, const Tenso
 using GgmlLinearRowsOp = Op<"fathom::ggml_linear_rows", Tensor(const Tensor&, const Tensor&, int64_t)>;
 using GgmlExpandOp = Op<"fathom::ggml_expand", Tensor(const Tensor&, int64_t)>;
 
-// norm. The backward of rms_norm gives (dx, dw); dw is summed in float32.
+// norm. The backward of rms_norm (dy, x, w, eps, added) gives (dx + added, dw); dw is summed in float32.
 using RmsNormOp = Op<"fathom::rms_norm", Tensor(const Tensor&, const Tensor&, double)>;
 using RmsNormBackwardOp =
-    Op<"fathom::rms_norm_backward", std::tuple<Tensor, Tensor>(const Tensor&, const Tensor&, const Tensor&, double)>;
+    Op<"fathom::rms_norm_backward", std::tuple<Tensor, Tensor>(const Tensor&, const Tensor&, const Tensor&, double, const OptionalTensor&)>;
 using AddRmsNormOp = Op<"fathom::add_rms_norm", std::tuple<Tensor, Tensor>(const Tensor&, const Tensor&, const Tensor&, double)>;
 
 // rope
@@ -73,20 +73,39 @@ using Fp8GroupedRowsOp = Op<"fathom::fp8_grouped_rows", Tensor(const Tensor&, co
 
 // attention. packed_attention_forward gives (out, lse [Tq, H] float32, natural logarithm, -inf for a query that sees no key).
 using PackedAttentionOp = Op<"fathom::packed_attention", Tensor(const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
-                                                                double, int64_t, const OptionalTensor&)>;
+                                                                double, int64_t, const OptionalTensor&, int64_t)>;
 using PackedAttentionForwardOp =
     Op<"fathom::packed_attention_forward", std::tuple<Tensor, Tensor>(const Tensor&, const Tensor&, const Tensor&, const Tensor&,
-                                                                      const Tensor&, double, int64_t, const OptionalTensor&)>;
-// (dout, q, k, v, out, lse, cu_q, cu_k, scale, window, topk_idx) -> (dq, dk, dv), contiguous
+                                                                      const Tensor&, double, int64_t, const OptionalTensor&, int64_t)>;
+// (dout, q, k, v, out, lse, cu_q, cu_k, scale, window, topk_idx, max_len) -> (dq, dk, dv), contiguous
 using PackedAttentionBackwardOp =
     Op<"fathom::packed_attention_backward",
        std::tuple<Tensor, Tensor, Tensor>(const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
-                                          const Tensor&, const Tensor&, double, int64_t, const OptionalTensor&)>;
+                                          const Tensor&, const Tensor&, double, int64_t, const OptionalTensor&, int64_t)>;
+// mla_attention. mla_keys: (kv, k_rope, nope) -> k; its backward: (dk, dv, nope) -> (dkv, dk_rope)
+using RopeTailOp = Op<"fathom::rope_tail", Tensor(const Tensor&, const Tensor&, const Tensor&, bool)>;
+using RopeTailBackwardOp = Op<"fathom::rope_tail_backward", Tensor(const Tensor&, const Tensor&, const Tensor&, bool)>;
+using MlaKeysOp = Op<"fathom::mla_keys", Tensor(const Tensor&, const Tensor&, int64_t)>;
+using MlaKeysBackwardOp = Op<"fathom::mla_keys_backward", std::tuple<Tensor, Tensor>(const Tensor&, const Tensor&, int64_t)>;
 using PagedAttentionOp = Op<"fathom::paged_attention", Tensor(const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
                                                               const Tensor&, double, int64_t)>;
 using MlaPagedAttentionOp =
     Op<"fathom::mla_paged_attention", Tensor(const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
                                              double, const OptionalTensor&)>;
+
+// cross_entropy: (logits, targets, scales, z_loss, gradient) -> (nll, lse); with `gradient` the logits become their gradient
+using CrossEntropyRowsOp =
+    Op<"fathom::cross_entropy_rows", std::tuple<Tensor, Tensor>(const Tensor&, const Tensor&, const Tensor&, double, bool)>;
+
+// adamw: (weights, gradients, first_moments, second_moments, masters, norm, lr, beta1, beta2, eps, weight_decay, max_norm, step)
+using GradientNormOp = Op<"fathom::gradient_norm", Tensor(at::TensorList)>;
+using AdamWOp = Op<"fathom::adamw", void(at::TensorList, at::TensorList, at::TensorList, at::TensorList, at::TensorList, const Tensor&, double, double,
+                                         double, double, double, double, int64_t)>;
+
+// balance. balance_backward: (logits, f, cu_seqlens, scale, score_func) -> dlogits
+using CountChoicesOp = Op<"fathom::count_choices", Tensor(const Tensor&, int64_t)>;
+using BalanceTermsOp = Op<"fathom::balance_terms", std::tuple<Tensor, Tensor>(const Tensor&, const Tensor&, const Tensor&, int64_t)>;
+using BalanceBackwardOp = Op<"fathom::balance_backward", Tensor(const Tensor&, const Tensor&, const Tensor&, const Tensor&, int64_t)>;
 
 // cache. They write into their first argument. store_latents: (cache, slots, kv_a, w, q_rope, cos, sin, eps, interleaved)
 using StoreRowsOp = Op<"fathom::store_rows", void(const Tensor&, const Tensor&, const Tensor&, const Tensor&)>;

@@ -3,7 +3,7 @@
 
 namespace fathom::ops {
 
-inline constexpr int kCudaInterfaceVersion = 1;
+inline constexpr int kCudaInterfaceVersion = 2;
 int CudaInterfaceVersion();
 
 }  // namespace fathom::ops

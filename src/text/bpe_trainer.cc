@@ -221,6 +221,12 @@ class Trainer {
 
 }  // namespace
 
+const std::vector<std::string>& DefaultSpecialTokens() {
+  static const std::vector<std::string> kTokens = {"<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜▁pad▁｜>",  "<｜fim▁hole｜>",
+                                                   "<｜fim▁begin｜>",         "<｜fim▁end｜>",         "<｜User｜>", "<｜Assistant｜>"};
+  return kTokens;
+}
+
 void WordCounts::Add(std::string_view word, int64_t count) {
   const auto found = counts_.find(word);
   if (found != counts_.end()) found->second += count;
@@ -239,12 +245,16 @@ std::vector<std::pair<std::string_view, int64_t>> WordCounts::Sorted() const {
 
 WordSplitter::WordSplitter(const std::string& family) {
   const GgufFamily known = FamilyOfGguf(family);
-  FATHOM_USER_CHECK(known.normalizer.is_null(), "the pre-tokenizer '{}' has a normalizer; a tokenizer is trained without one", family);
+  normalizers_ = ReadNormalizers(Json::parse(known.normalizer.dump()));
   pre_tokenizer_ = PreTokenizer(ReadPreTokenizer(Json::parse(known.pre_tokenizer.dump())).steps);
 }
 
 void WordSplitter::Count(std::string_view text, WordCounts& counts) const {
-  pre_tokenizer_.Run(text, /*is_first=*/true, [&](std::string_view piece) { counts.Add(piece, 1); });
+  const auto add = [&](std::string_view piece) { counts.Add(piece, 1); };
+  if (normalizers_.empty()) return pre_tokenizer_.Run(text, /*is_first=*/true, add);
+  std::string normalized(text);
+  for (const auto& normalizer : normalizers_) normalized = normalizer->Normalize(normalized);
+  pre_tokenizer_.Run(normalized, /*is_first=*/true, add);
 }
 
 TrainedBpe TrainBpe(const WordCounts& words, const BpeTrainerOptions& options) { return Trainer(words, options).Run(); }

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -12,6 +13,7 @@
 #include <vector>
 
 #include "text/gguf_vocabulary.h"
+#include "text/normalizer.h"
 #include "text/pre_tokenizer.h"
 
 namespace fathom {
@@ -33,16 +35,20 @@ class WordCounts {
   std::unordered_map<std::string, int64_t, Hash, std::equal_to<>> counts_;
 };
 
-// Cuts texts into words as a family's pre-tokenizer does ("deepseek-v3", "gpt-2", "llama-bpe", "qwen2", ...). Safe to share between threads.
+// Cuts texts into words as a family's normalizer and pre-tokenizer do ("deepseek-v3", "gpt-2", "llama-bpe", "qwen2", ...). Safe to share between threads.
 class WordSplitter {
  public:
-  // Throws UserError for a family that is not known, or one with a normalizer.
+  // Throws UserError for a family that is not known.
   explicit WordSplitter(const std::string& family);
   void Count(std::string_view text, WordCounts& counts) const;  // valid UTF-8
 
  private:
+  std::vector<std::unique_ptr<Normalizer>> normalizers_;
   PreTokenizer pre_tokenizer_;
 };
+
+// DeepSeek-V3's names of what training, fill in the middle and chat need: begin, end and padding first.
+const std::vector<std::string>& DefaultSpecialTokens();
 
 struct BpeTrainerOptions {
   int64_t vocab_size = 0;                   // special tokens and the 256 bytes included

@@ -1,6 +1,5 @@
+#include <algorithm>
 #include <array>
-#include <bitset>
-#include <map>
 #include <vector>
 
 #include "base/utf8.h"
@@ -9,29 +8,31 @@
 namespace fathom {
 namespace {
 
-// Membership in two loads: code point >> 8 -> block -> bit. Equal blocks are kept once.
+// Membership in two loads: code point >> 8 -> block -> bit. All empty blocks are one, and all full ones.
 class SetTable {
  public:
-  explicit SetTable(const CodePointSet& set) {
-    using Block = std::bitset<256>;
-    std::vector<Block> all(kNumCodePoints >> 8);
-    for (const auto& [first, last] : set.ranges())
-      for (uint32_t c = first; c <= last; ++c) all[c >> 8].set(c & 0xFF);
-    std::map<std::string, uint16_t> seen;
-    index_.reserve(all.size());
-    for (const Block& block : all) {
-      const auto [it, is_new] = seen.emplace(block.to_string(), static_cast<uint16_t>(blocks_.size()));
-      if (is_new) {
-        std::array<bool, 256> bits{};
-        for (size_t i = 0; i < 256; ++i) bits[i] = block[i];
-        blocks_.push_back(bits);
+  explicit SetTable(const CodePointSet& set) : index_(kNumCodePoints >> 8, kEmpty), blocks_(2) {
+    blocks_[kFull].fill(true);
+    for (const auto& [first, last] : set.ranges()) {
+      for (uint32_t block = first >> 8; block <= last >> 8; ++block) {
+        const uint32_t begin = block == first >> 8 ? first & 0xFF : 0, end = block == last >> 8 ? last & 0xFF : 0xFF;
+        if (begin == 0 && end == 0xFF) {
+          index_[block] = kFull;
+          continue;
+        }
+        if (index_[block] == kEmpty) {
+          index_[block] = static_cast<uint16_t>(blocks_.size());
+          blocks_.emplace_back();
+        }
+        auto& bits = blocks_[index_[block]];
+        std::fill(bits.begin() + begin, bits.begin() + end + 1, true);
       }
-      index_.push_back(it->second);
     }
   }
   bool operator[](uint32_t c) const { return blocks_[index_[c >> 8]][c & 0xFF]; }
 
  private:
+  static constexpr uint16_t kEmpty = 0, kFull = 1;
   std::vector<uint16_t> index_;
   std::vector<std::array<bool, 256>> blocks_;
 };

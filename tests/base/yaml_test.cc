@@ -44,6 +44,8 @@ TEST(Yaml, SetReplacesAndMakesValues) {
 }
 
 TEST(Yaml, RefusesWhatItCannotMean) {
+  EXPECT_THAT(ErrorOf([] { Yaml::Parse(std::string("a: 1\nb:u\0\0\xff", 10), "f.yaml"); }), HasSubstr("f.yaml:2: not valid YAML: the control character 0x00"));
+  EXPECT_THAT(ErrorOf([] { Yaml::Parse("a: \xff", "f.yaml"); }), HasSubstr("is not UTF-8"));
   EXPECT_THAT(ErrorOf([] { Yaml::Parse("a: 1\nb: [1, 2\n", "f.yaml"); }), HasSubstr("f.yaml:"));
   EXPECT_THAT(ErrorOf([] { Yaml::Parse("a: 1\nb: 2\na: 3\n", "f.yaml"); }), HasSubstr("f.yaml:3: the key 'a' stands twice"));
   EXPECT_THAT(ErrorOf([] { Yaml::Parse(std::string(100, '[') + std::string(100, ']'), "f.yaml"); }), HasSubstr("nested deeper"));

@@ -94,7 +94,7 @@ TEST_F(ChatCommands, ThinkTurnsTheSwitchOfTheTemplate) {
   EXPECT_THAT(says("/think\n"), HasSubstr("thinking: True, enable_thinking: True"));
   EXPECT_THAT(says("/think on\n/think off\n"), HasSubstr("thinking: False, enable_thinking: False"));
   EXPECT_THAT(says("/think\n/think\n"), HasSubstr("thinking: False, enable_thinking: False"));
-  EXPECT_THAT(says(""), HasSubstr("thinking: , enable_thinking: \n")) << "without the command the template's own default holds";
+  EXPECT_THAT(says(""), HasSubstr("thinking: , enable_thinking:\n")) << "without the command the template's own default holds";
 }
 
 TEST_F(ChatCommands, AWrongCommandOfAScriptIsOneLineAndExitCodeTwo) {

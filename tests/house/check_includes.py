@@ -18,9 +18,10 @@ ALLOWED = {
     "checkpoint": {"base", "ops", "model"},
     "engine": {"base", "ops", "text", "model", "checkpoint"},
     "serve": {"base", "ops", "text", "model", "checkpoint", "engine"},
-    "bench": {"base", "ops", "text", "model", "checkpoint", "engine"},
+    "train": {"base", "ops", "text", "data", "model", "checkpoint"},
+    "bench": {"base", "ops", "text", "model", "checkpoint", "engine", "train"},
     "cuda": {"base", "ops"},
-    "cli": {"base", "ops", "text", "data", "model", "checkpoint", "engine", "serve", "bench"},
+    "cli": {"base", "ops", "text", "data", "model", "checkpoint", "engine", "serve", "train", "bench"},
 }
 
 

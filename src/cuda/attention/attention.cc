@@ -8,6 +8,7 @@
 
 #include "cuda/attention/attention_kernel.h"
 #include "cuda/attention/choose_kernel.h"
+#include "cuda/attention/cudnn_attention.h"
 #include "cuda/launch.h"
 #include "ops/cache/expand_fp8_latents.h"
 
@@ -117,9 +118,10 @@ AttentionParams PackedParams(const Tensor& q, const Tensor& k, const Tensor& v, 
 }
 
 std::tuple<Tensor, Tensor> PackedAttentionForward(const Tensor& q_THD, const Tensor& k_SGD, const Tensor& v_SGD, const Tensor& cu_q, const Tensor& cu_k,
-                                                  double scale, int64_t window, const OptionalTensor& topk_idx) {
+                                                  double scale, int64_t window, const OptionalTensor& topk_idx, int64_t max_len) {
   const c10::cuda::CUDAGuard guard(q_THD.device());
   const Tensor q = LastDimContiguous(q_THD), k = LastDimContiguous(k_SGD), v = LastDimContiguous(v_SGD);
+  if (CudnnAttentionTakes(q, k, v, cu_q, window, topk_idx, max_len)) return CudnnAttentionForward(q, k, v, cu_q, scale, max_len);
   Tensor out = at::empty({q.size(0), q.size(1), v.size(2)}, q.options());
   Tensor lse = at::empty({q.size(0), q.size(1)}, q.options().dtype(at::kFloat));
   if (q.size(0) == 0) return {out, lse};
@@ -138,15 +140,18 @@ std::tuple<Tensor, Tensor> PackedAttentionForward(const Tensor& q_THD, const Ten
 }
 
 Tensor PackedAttention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& cu_q, const Tensor& cu_k, double scale, int64_t window,
-                       const OptionalTensor& topk_idx) {
-  return std::get<0>(PackedAttentionForward(q, k, v, cu_q, cu_k, scale, window, topk_idx));
+                       const OptionalTensor& topk_idx, int64_t max_len) {
+  return std::get<0>(PackedAttentionForward(q, k, v, cu_q, cu_k, scale, window, topk_idx, max_len));
 }
 
 std::tuple<Tensor, Tensor, Tensor> PackedAttentionBackward(const Tensor& dout_THD, const Tensor& q_THD, const Tensor& k_SGD, const Tensor& v_SGD,
                                                            const Tensor& out_THD, const Tensor& lse_TH, const Tensor& cu_q, const Tensor& cu_k,
-                                                           double scale, int64_t window, const OptionalTensor& topk_idx) {
+                                                           double scale, int64_t window, const OptionalTensor& topk_idx, int64_t max_len) {
   const c10::cuda::CUDAGuard guard(q_THD.device());
   const Tensor q = LastDimContiguous(q_THD), k = LastDimContiguous(k_SGD), v = LastDimContiguous(v_SGD);
+  if (CudnnAttentionTakes(q, k, v, cu_q, window, topk_idx, max_len)) {
+    return CudnnAttentionBackward(dout_THD.contiguous(), q, k, v, out_THD.contiguous(), lse_TH, cu_q, scale, max_len);
+  }
   const Tensor dout = dout_THD.contiguous(), out = out_THD.contiguous(), lse = lse_TH.contiguous();
   Tensor dq = at::empty(q.sizes(), q.options()), dk = at::empty(k.sizes(), k.options()), dv = at::empty(v.sizes(), v.options());
   Tensor delta = at::empty(lse.sizes(), lse.options());

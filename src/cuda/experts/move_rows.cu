@@ -51,21 +51,34 @@ __global__ void CombineKernel(const T* x, T* y, const int32_t* order, const int3
   }
 }
 
-template <typename T>
-__global__ void CombineBackwardKernel(const T* dy, const T* x, const int32_t* order, const float* weights, T* dx, float* dweights, int top_k, int d) {
-  __shared__ float scratch[32];
-  const int64_t row = blockIdx.x;
-  const int choice = order[row];
+// A warp a sorted row.
+template <typename T, int kSize>
+__global__ __launch_bounds__(128) void CombineBackwardKernel(const T* dy, const T* x, const int32_t* order, const float* weights, T* dx, float* dweights,
+                                                             int64_t rows, int top_k, int packs) {
+  using P = Pack<T, kSize>;
+  const int64_t row = static_cast<int64_t>(blockIdx.x) * 4 + threadIdx.x / 32;
+  if (row >= rows) return;
+  const int choice = order[row], lane = threadIdx.x % 32;
   const int64_t token = choice / top_k;
   const float weight = weights[choice];
+  const P* dy_row = reinterpret_cast<const P*>(dy) + token * packs;
+  const P* x_row = reinterpret_cast<const P*>(x) + row * packs;
+  P* dx_row = reinterpret_cast<P*>(dx) + row * packs;
   float dot = 0.0f;
-  for (int i = threadIdx.x; i < d; i += blockDim.x) {
-    const float gradient = ToFloat(dy[token * d + i]);
-    dot = fmaf(gradient, ToFloat(x[row * d + i]), dot);
-    dx[row * d + i] = FromFloat<T>(weight * gradient);
+#pragma unroll 4
+  for (int i = lane; i < packs; i += 32) {
+    const P gradients = dy_row[i], values = x_row[i];
+    P out;
+#pragma unroll
+    for (int j = 0; j < kSize; ++j) {
+      const float gradient = ToFloat(gradients.values[j]);
+      dot = fmaf(gradient, ToFloat(values.values[j]), dot);
+      out.values[j] = FromFloat<T>(weight * gradient);
+    }
+    dx_row[i] = out;
   }
-  dot = BlockSum(dot, scratch);
-  if (threadIdx.x == 0) dweights[choice] = dot;
+  dot = WarpSum(dot);
+  if (lane == 0) dweights[choice] = dot;
 }
 
 int ColumnBlocks(int64_t rows, int packs, int threads) {
@@ -105,8 +118,14 @@ void LaunchCombineTokens(const MoveRowsParams& p, cudaStream_t stream) {
 void LaunchCombineBackward(const CombineBackwardParams& p, cudaStream_t stream) {
   DispatchDtype(p.dtype, [&](auto type) {
     using T = typename decltype(type)::type;
-    CombineBackwardKernel<T><<<static_cast<unsigned>(p.tokens * p.top_k), 128, 0, stream>>>(static_cast<const T*>(p.dy), static_cast<const T*>(p.x), p.order,
-                                                                                           p.weights, static_cast<T*>(p.dx), p.dweights, p.top_k, p.d);
+    constexpr int kSize = Vec<T>::kSize;
+    const int64_t rows = p.tokens * p.top_k;
+    const auto run = [&](auto kernel, int packs) {
+      kernel<<<static_cast<unsigned>((rows + 3) / 4), 128, 0, stream>>>(static_cast<const T*>(p.dy), static_cast<const T*>(p.x), p.order, p.weights,
+                                                                       static_cast<T*>(p.dx), p.dweights, rows, p.top_k, packs);
+    };
+    const bool vectors = p.d % kSize == 0 && IsAligned16(p.dy) && IsAligned16(p.x) && IsAligned16(p.dx);
+    vectors ? run(CombineBackwardKernel<T, kSize>, p.d / kSize) : run(CombineBackwardKernel<T, 1>, p.d);
   });
 }
 

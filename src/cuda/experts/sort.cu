@@ -36,17 +36,42 @@ __device__ void PlaceRun(const int32_t* topk_idx, int begin, int end, int* next,
   }
 }
 
+// Turns the counts of an expert in each run into those before the run, and leaves their sum in totals.
+__device__ void SumRuns(int* counts, int runs, int experts, int* totals) {
+  if (runs <= kMaxWarps) {  // a thread an expert
+    for (int e = threadIdx.x; e < experts; e += blockDim.x) {
+      int sum = 0;
+      for (int run = 0; run < runs; ++run) {
+        const int count = counts[run * experts + e];
+        counts[run * experts + e] = sum;
+        sum += count;
+      }
+      totals[e] = sum;
+    }
+    return;
+  }
+  const int lane = threadIdx.x % 32;  // a warp an expert
+  for (int e = threadIdx.x / 32; e < experts; e += blockDim.x / 32) {
+    int before = 0;
+    for (int base = 0; base < runs; base += 32) {
+      const int run = base + lane;
+      const int count = run < runs ? counts[run * experts + e] : 0;
+      int inclusive = count;
+#pragma unroll
+      for (int offset = 1; offset < 32; offset *= 2) {
+        const int other = __shfl_up_sync(0xffffffffu, inclusive, offset);
+        if (lane >= offset) inclusive += other;
+      }
+      if (run < runs) counts[run * experts + e] = before + inclusive - count;
+      before += __shfl_sync(0xffffffffu, inclusive, 31);
+    }
+    if (lane == 0) totals[e] = before;
+  }
+}
+
 // Turns counts [runs][experts] into the first place of each run of each expert, and writes offsets. One block; totals holds `experts` ints.
 __device__ void ScanCounts(int* counts, int runs, int experts, int* totals, int32_t* offsets) {
-  for (int e = threadIdx.x; e < experts; e += blockDim.x) {
-    int sum = 0;
-    for (int run = 0; run < runs; ++run) {
-      const int count = counts[run * experts + e];
-      counts[run * experts + e] = sum;
-      sum += count;
-    }
-    totals[e] = sum;
-  }
+  SumRuns(counts, runs, experts, totals);
   __syncthreads();
   if (threadIdx.x < 32) {
     int before = 0;
@@ -129,7 +154,7 @@ void LaunchSortByExpert(const SortByExpertParams& p, cudaStream_t stream) {
     return;
   }
   CountChunks<<<chunks, 32, row, stream>>>(p);
-  ScanChunks<<<1, 256, row, stream>>>(p, chunks);
+  ScanChunks<<<1, 1024, row, stream>>>(p, chunks);
   PlaceChunks<<<chunks, 32, row, stream>>>(p);
 }
 

@@ -3,6 +3,7 @@
 #include <torch/library.h>
 
 #include <algorithm>
+#include <optional>
 #include <tuple>
 
 #include "cuda/launch.h"
@@ -50,18 +51,21 @@ std::tuple<Tensor, Tensor> AddRmsNorm(const Tensor& x, const Tensor& residual, c
   return Normalise(x, &residual, w, eps);
 }
 
-std::tuple<Tensor, Tensor> RmsNormBackward(const Tensor& dy, const Tensor& x, const Tensor& w, double eps) {
+std::tuple<Tensor, Tensor> RmsNormBackward(const Tensor& dy, const Tensor& x, const Tensor& w, double eps, const std::optional<Tensor>& added) {
   const c10::cuda::CUDAGuard guard(x.device());
-  const Tensor grad = dy.contiguous(), input = x.contiguous(), weights = w.to(x.scalar_type()).contiguous();
+  const Tensor grad = dy.contiguous(), input = AsRows(x), added_rows = added ? added->contiguous() : Tensor(), weights = w.to(x.scalar_type()).contiguous();
   Tensor dx = at::empty(x.sizes(), x.options()), dw = at::empty(w.sizes(), weights.options());
   const int64_t d = x.size(-1), rows = d == 0 ? 0 : x.numel() / d;
   if (rows == 0) return {dx, dw.zero_().to(w.scalar_type())};
+  TORCH_CHECK(!added || (added->sizes() == x.sizes() && added->scalar_type() == x.scalar_type()), "rms_norm_backward: added must be like x");
   RmsNormBackwardParams params;
-  params.partial_rows = static_cast<int>(std::min<int64_t>(rows, 264));
+  params.partial_rows = static_cast<int>(std::min<int64_t>(rows, 8 * NumProcessors()));
   Tensor partial = at::empty({params.partial_rows, d}, x.options().dtype(at::kFloat));
   params.dy = grad.const_data_ptr();
   params.x = input.const_data_ptr();
   params.w = weights.const_data_ptr();
+  params.x_stride = input.stride(0);
+  params.added = added ? added_rows.const_data_ptr() : nullptr;
   params.dx = dx.mutable_data_ptr();
   params.partial = partial.mutable_data_ptr<float>();
   params.dw = dw.mutable_data_ptr();

@@ -73,14 +73,17 @@ void Launch(const RmsNormParams& p, cudaStream_t stream) {
   }
 }
 
+constexpr int kNormBackwardThreads = 128;
+
 // A block walks over rows blockIdx.x, + gridDim.x, ... and keeps its part of dw in its own row of `partial`.
 template <typename T>
-__global__ void RmsNormBackwardKernel(const T* dy, const T* x, const T* w, T* dx, float* partial, int64_t rows, int d, float eps) {
+__global__ void RmsNormBackwardKernel(const T* dy, const T* x, const T* w, const T* added, T* dx, float* partial, int64_t rows, int64_t x_stride, int d,
+                                      float eps) {
   __shared__ float scratch[32];
   float* dw = partial + static_cast<int64_t>(blockIdx.x) * d;
   for (int i = threadIdx.x; i < d; i += blockDim.x) dw[i] = 0.0f;
   for (int64_t row = blockIdx.x; row < rows; row += gridDim.x) {
-    const T* x_row = x + row * d;
+    const T* x_row = x + row * x_stride;
     const T* dy_row = dy + row * d;
     float squares = 0.0f, dot = 0.0f;
     for (int i = threadIdx.x; i < d; i += blockDim.x) {
@@ -94,18 +97,97 @@ __global__ void RmsNormBackwardKernel(const T* dy, const T* x, const T* w, T* dx
     const float pull = dot * r * r / static_cast<float>(d);
     for (int i = threadIdx.x; i < d; i += blockDim.x) {
       const float value = ToFloat(x_row[i]), gradient = ToFloat(dy_row[i]);
-      dx[row * d + i] = FromFloat<T>(r * (gradient * ToFloat(w[i]) - value * pull));
+      const float out = r * (gradient * ToFloat(w[i]) - value * pull);
+      dx[row * d + i] = FromFloat<T>(added == nullptr ? out : out + ToFloat(added[row * d + i]));
       dw[i] = fmaf(gradient, ToFloat(FromFloat<T>(value * r)), dw[i]);
     }
   }
 }
 
+// The same with a row in registers: rows of up to kPacks * kSize * blockDim.x values are read once, and dw stays in registers.
+template <typename T, int kSize, int kPacks>
+__global__ __launch_bounds__(kNormBackwardThreads) void RmsNormBackwardRowsKernel(RmsNormBackwardParams p) {
+  using P = Pack<T, kSize>;
+  __shared__ float scratch[2][32];
+  const int packs = p.d / kSize, warp = threadIdx.x / 32, lane = threadIdx.x % 32, num_warps = kNormBackwardThreads / 32;
+  P weights[kPacks];
+  float dw[kPacks][kSize] = {};
+#pragma unroll
+  for (int i = 0; i < kPacks; ++i) {
+    const int at = threadIdx.x + i * kNormBackwardThreads;
+    if (at < packs) weights[i] = static_cast<const P*>(p.w)[at];
+  }
+  for (int64_t row = blockIdx.x; row < p.rows; row += gridDim.x) {
+    const P* x_row = reinterpret_cast<const P*>(static_cast<const T*>(p.x) + row * p.x_stride);
+    const P* dy_row = reinterpret_cast<const P*>(static_cast<const T*>(p.dy) + row * p.d);
+    const P* added_row = p.added == nullptr ? nullptr : reinterpret_cast<const P*>(static_cast<const T*>(p.added) + row * p.d);
+    P x[kPacks], dy[kPacks];
+    float squares = 0.0f, dot = 0.0f;
+#pragma unroll
+    for (int i = 0; i < kPacks; ++i) {
+      const int at = threadIdx.x + i * kNormBackwardThreads;
+      if (at >= packs) continue;
+      x[i] = x_row[at];
+      dy[i] = dy_row[at];
+#pragma unroll
+      for (int j = 0; j < kSize; ++j) {
+        const float value = ToFloat(x[i].values[j]);
+        squares = fmaf(value, value, squares);
+        dot = fmaf(value, ToFloat(dy[i].values[j]) * ToFloat(weights[i].values[j]), dot);
+      }
+    }
+    squares = WarpSum(squares);
+    dot = WarpSum(dot);
+    if (lane == 0) {
+      scratch[0][warp] = squares;
+      scratch[1][warp] = dot;
+    }
+    __syncthreads();
+    squares = WarpSum(lane < num_warps ? scratch[0][lane] : 0.0f);
+    dot = WarpSum(lane < num_warps ? scratch[1][lane] : 0.0f);
+    __syncthreads();
+    const float r = rsqrtf(squares / static_cast<float>(p.d) + p.eps);
+    const float pull = dot * r * r / static_cast<float>(p.d);
+    P* dx_row = reinterpret_cast<P*>(static_cast<T*>(p.dx) + row * p.d);
+#pragma unroll
+    for (int i = 0; i < kPacks; ++i) {
+      const int at = threadIdx.x + i * kNormBackwardThreads;
+      if (at >= packs) continue;
+      P out, added;
+      if (added_row != nullptr) added = added_row[at];
+#pragma unroll
+      for (int j = 0; j < kSize; ++j) {
+        const float value = ToFloat(x[i].values[j]), gradient = ToFloat(dy[i].values[j]);
+        float dx = r * (gradient * ToFloat(weights[i].values[j]) - value * pull);
+        if (added_row != nullptr) dx += ToFloat(added.values[j]);
+        out.values[j] = FromFloat<T>(dx);
+        dw[i][j] = fmaf(gradient, ToFloat(FromFloat<T>(value * r)), dw[i][j]);
+      }
+      dx_row[at] = out;
+    }
+  }
+#pragma unroll
+  for (int i = 0; i < kPacks; ++i) {
+    const int at = threadIdx.x + i * kNormBackwardThreads;
+    if (at >= packs) continue;
+#pragma unroll
+    for (int j = 0; j < kSize; ++j) p.partial[static_cast<int64_t>(blockIdx.x) * p.d + at * kSize + j] = dw[i][j];
+  }
+}
+
+// A block of (32, 8): 8 threads share a column's rows.
 template <typename T>
 __global__ void SumRowsKernel(const float* partial, int rows, int d, T* out) {
-  const int i = blockIdx.x * blockDim.x + threadIdx.x;
-  if (i >= d) return;
+  __shared__ float sums[8][33];
+  const int i = blockIdx.x * 32 + threadIdx.x;
   float sum = 0.0f;
-  for (int row = 0; row < rows; ++row) sum += partial[static_cast<int64_t>(row) * d + i];
+  if (i < d) {
+    for (int row = threadIdx.y; row < rows; row += 8) sum += partial[static_cast<int64_t>(row) * d + i];
+  }
+  sums[threadIdx.y][threadIdx.x] = sum;
+  __syncthreads();
+  if (threadIdx.y != 0 || i >= d) return;
+  for (int y = 1; y < 8; ++y) sum += sums[y][threadIdx.x];
   out[i] = FromFloat<T>(sum);
 }
 
@@ -118,10 +200,20 @@ void LaunchRmsNorm(const RmsNormParams& params, cudaStream_t stream) {
 void LaunchRmsNormBackward(const RmsNormBackwardParams& p, cudaStream_t stream) {
   DispatchDtype(p.dtype, [&](auto type) {
     using T = typename decltype(type)::type;
-    RmsNormBackwardKernel<T><<<p.partial_rows, 256, 0, stream>>>(static_cast<const T*>(p.dy), static_cast<const T*>(p.x),
-                                                                 static_cast<const T*>(p.w), static_cast<T*>(p.dx), p.partial, p.rows, p.d,
-                                                                 p.eps);
-    SumRowsKernel<T><<<(p.d + 127) / 128, 128, 0, stream>>>(p.partial, p.partial_rows, p.d, static_cast<T*>(p.dw));
+    constexpr int kSize = Vec<T>::kSize;
+    const int packs = p.d % kSize == 0 && p.x_stride % kSize == 0 && IsAligned16(p.x) && IsAligned16(p.dy) && IsAligned16(p.w) && IsAligned16(p.dx) &&
+                              IsAligned16(p.added)
+                          ? p.d / kSize
+                          : 0;
+    const auto run = [&](auto kernel) { kernel<<<p.partial_rows, kNormBackwardThreads, 0, stream>>>(p); };
+    if (packs > 0 && packs <= kNormBackwardThreads) run(RmsNormBackwardRowsKernel<T, kSize, 1>);
+    else if (packs > 0 && packs <= 4 * kNormBackwardThreads) run(RmsNormBackwardRowsKernel<T, kSize, 4>);
+    else if (packs > 0 && packs <= 8 * kNormBackwardThreads) run(RmsNormBackwardRowsKernel<T, kSize, 8>);
+    else
+      RmsNormBackwardKernel<T><<<p.partial_rows, 256, 0, stream>>>(static_cast<const T*>(p.dy), static_cast<const T*>(p.x), static_cast<const T*>(p.w),
+                                                                   static_cast<const T*>(p.added), static_cast<T*>(p.dx), p.partial, p.rows, p.x_stride,
+                                                                   p.d, p.eps);
+    SumRowsKernel<T><<<(p.d + 31) / 32, dim3(32, 8), 0, stream>>>(p.partial, p.partial_rows, p.d, static_cast<T*>(p.dw));
   });
 }
 

@@ -25,10 +25,11 @@ struct RmsNormBackwardParams {
   const void* dy = nullptr;
   const void* x = nullptr;
   const void* w = nullptr;
+  const void* added = nullptr;  // [rows, d] on top of dx, or null
   void* dx = nullptr;
   float* partial = nullptr;  // [partial_rows, d]
   void* dw = nullptr;
-  int64_t rows = 0;
+  int64_t rows = 0, x_stride = 0;  // the others are packed
   int d = 0, partial_rows = 0;
   float eps = 0;
   Dtype dtype = Dtype::kF32;

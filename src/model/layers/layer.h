@@ -2,6 +2,7 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
+#include <ATen/core/grad_mode.h>
 
 #include <cstdint>
 
@@ -13,6 +14,8 @@ namespace fathom {
 struct LayerStep {
   at::Tensor cos_TD, sin_TD;  // rotary tables [T, rotary width / 2] float32
   const ForwardContext& context;
+  // A backward will follow, of this call or of one that makes the same again: both take the same kernels.
+  bool trains() const { return at::GradMode::is_enabled() || context.recompute != nullptr; }
 };
 
 // Grouped-query attention or MLA: normalised hidden rows [T, D] -> [T, D].

@@ -1,10 +1,9 @@
 // Legend: T packed tokens, D hidden_size, H heads, Q q_lora_rank, R kv_lora_rank.
 #include "model/layers/mla.h"
 
-#include <ATen/core/grad_mode.h>
-
 #include <vector>
 
+#include "ops/attention/mla_attention.h"
 #include "ops/cache/store_latents.h"
 #include "ops/norm/norm.h"
 #include "ops/rope/rope.h"
@@ -39,19 +38,29 @@ at::Tensor MlaAttention::operator()(const at::Tensor& x_TD, const LayerStep& ste
   const int64_t nope = config_.qk_nope_head_dim, rope = config_.qk_rope_head_dim;
   const at::Tensor a = a_(x_TD);  // [T, Q or H * (nope + rope) or nothing | R | rope]
   const int64_t first = q_is_in_a_ ? H * (nope + rope) : Q;  // column of the latent
+  const bool trains = step.trains();
+  // One split has one backward, which joins the gradients; a view a part would each make a whole one.
+  const std::vector<at::Tensor> parts = trains ? a.split_with_sizes({first, R, rope}, 1)
+                                               : std::vector{a.narrow(1, 0, first), a.narrow(1, first, R), a.narrow(1, first + R, rope)};
   at::Tensor q_latent_TQ;
-  if (Q > 0) q_latent_TQ = ops::rms_norm(a.narrow(1, 0, Q), q_a_norm_, kLatentNormEps);
-  const at::Tensor q = (q_is_in_a_ ? a.narrow(1, 0, first) : q_(Q > 0 ? q_latent_TQ : x_TD)).view({T, H, nope + rope});
+  if (Q > 0) q_latent_TQ = ops::rms_norm(parts[0], q_a_norm_, kLatentNormEps);
+  const at::Tensor q = (q_is_in_a_ ? parts[0] : q_(Q > 0 ? q_latent_TQ : x_TD)).reshape({T, H, nope + rope});
   MlaInputs inputs;
   inputs.q_nope_THD = q.narrow(2, 0, nope);
-  const AttentionBackend::LatentRows rows = at::GradMode::is_enabled() ? AttentionBackend::LatentRows{} : step.context.attention->MlaRows(layer_idx_);
+  const AttentionBackend::LatentRows rows = trains ? AttentionBackend::LatentRows{} : step.context.attention->MlaRows(layer_idx_);
   if (rows.cache_SW.defined() && rows.cache_SW.scalar_type() == a.scalar_type()) {
     inputs.q_rope_THD = ops::store_latents(rows.cache_SW, rows.slots_T, a.narrow(1, first, R + rope), kv_a_norm_, q.narrow(2, nope, rope), step.cos_TD,
                                            step.sin_TD, kLatentNormEps, config_.rope_interleave);
   } else {
-    inputs.q_rope_THD = ops::rope(q.narrow(2, nope, rope), step.cos_TD, step.sin_TD, config_.rope_interleave);
-    inputs.latent_TR = ops::rms_norm(a.narrow(1, first, R), kv_a_norm_, kLatentNormEps);
-    inputs.k_rope_TD = ops::rope(a.narrow(1, first + R, rope).unsqueeze(1), step.cos_TD, step.sin_TD, config_.rope_interleave).squeeze(1);
+    if (trains) {
+      inputs.q_THD = ops::rope_tail(q, step.cos_TD, step.sin_TD, config_.rope_interleave);
+      inputs.q_nope_THD = inputs.q_THD.narrow(2, 0, nope);
+      inputs.q_rope_THD = inputs.q_THD.narrow(2, nope, rope);
+    } else {
+      inputs.q_rope_THD = ops::rope(q.narrow(2, nope, rope), step.cos_TD, step.sin_TD, config_.rope_interleave);
+    }
+    inputs.latent_TR = ops::rms_norm(parts[1], kv_a_norm_, kLatentNormEps);
+    inputs.k_rope_TD = ops::rope(parts[2].unsqueeze(1), step.cos_TD, step.sin_TD, config_.rope_interleave).squeeze(1);
   }
   inputs.kv_b = &kv_b_;
   inputs.scale = config_.attention_scale();

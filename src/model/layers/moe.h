@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 #include <tuple>
+#include <vector>
 
 #include "model/layers/layer.h"
 #include "model/layers/mlp.h"
@@ -21,14 +22,23 @@ class Moe final : public FeedForward {
   at::Tensor operator()(const at::Tensor& x_TD, const LayerStep& step) const override;
 
  private:
-  at::Tensor Logits(const at::Tensor& x_TD, const ForwardContext& context) const;  // [T, E] float32
+  at::Tensor Logits(const at::Tensor& x_TD, const LayerStep& step) const;  // [T, E] float32
 
-  // (weights [T, K], topk_idx [T, K]) of a step without a replay.
-  std::tuple<at::Tensor, at::Tensor> Route(const at::Tensor& x_TD, const ForwardContext& context) const;
-  // The whole mixture (with `shared`'s network where it is not null) in one operator, where there are few tokens, no gradient is wanted and the weights are dense values of x's dtype.
+  // (weights [T, K], topk_idx [T, K]), chosen or replayed, recorded in the step's trace.
+  std::tuple<at::Tensor, at::Tensor> Route(const at::Tensor& x_TD, const LayerStep& step) const;
+  // weights_TK with the balance loss joined to the graph.
+  at::Tensor WithBalance(const at::Tensor& logits_TE, const at::Tensor& weights_TK, const at::Tensor& topk_idx_TK, BalanceLoss& balance) const;
+  // The whole mixture (with `shared`'s network where it is not null) in one operator, where there are few tokens and the weights are dense values of
+  // x's dtype. For steps that do not train.
   std::optional<at::Tensor> Mixed(const at::Tensor& x_TD, const at::Tensor& weights_TK, const at::Tensor& topk_idx_TK, const Mlp* shared) const;
   // The routed experts' sum, on the device of their weights.
   at::Tensor Routed(const at::Tensor& x_TD, const at::Tensor& weights_TK, const at::Tensor& topk_idx_TK, const ForwardContext& context) const;
+
+  // The layer's entry of a list that has one for each mixture.
+  at::Tensor& At(std::vector<at::Tensor>& of_layers) const {
+    if (of_layers.size() <= static_cast<size_t>(trace_idx_)) of_layers.resize(static_cast<size_t>(trace_idx_) + 1);
+    return of_layers[static_cast<size_t>(trace_idx_)];
+  }
 
   int64_t num_experts_, trace_idx_;
   bool experts_are_apart_;  // on the CPU, while the rest of the layer is not

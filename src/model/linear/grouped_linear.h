@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "model/linear/linear.h"
+#include "model/recompute.h"
 
 namespace fathom {
 
@@ -37,6 +38,7 @@ class GroupedLinear {
   GroupedLinear() = default;
   explicit GroupedLinear(std::shared_ptr<GroupedWeight> weight);
   at::Tensor operator()(const at::Tensor& x_MK, const at::Tensor& offsets) const;
+  at::Tensor operator()(const Remade& x_MK, const at::Tensor& offsets) const;  // a backward makes x again
   const std::shared_ptr<GroupedWeight>& weight() const { return weight_; }
   explicit operator bool() const { return weight_ != nullptr; }
 

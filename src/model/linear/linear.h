@@ -10,6 +10,8 @@
 #include <optional>
 #include <vector>
 
+#include "model/recompute.h"
+
 namespace fathom {
 
 // What a training step keeps of one operand for the products to come: the tensor itself, or what a number format made of it.
@@ -55,6 +57,7 @@ class Linear {
   Linear() = default;
   Linear(std::shared_ptr<LinearWeight> weight, std::optional<at::Tensor> bias);
   at::Tensor operator()(const at::Tensor& x) const;  // x [..., K] -> [..., N]
+  at::Tensor operator()(const Remade& x_MK) const;    // the same; a backward makes x again
   // The product with rows r0 .. r1 (without bias), and with their transpose. Not differentiable.
   at::Tensor ApplyRows(const at::Tensor& x_MK, int64_t r0, int64_t r1) const;
   at::Tensor ApplyRowsTransposed(const at::Tensor& y_MR, int64_t r0, int64_t r1) const;

@@ -6,7 +6,9 @@
 #include <ATen/ops/sum.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <functional>
 #include <utility>
+#include <vector>
 
 #include "base/error.h"
 #include "model/linear/grouped_linear.h"
@@ -20,17 +22,33 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-// What a backward needs besides activations: the handle of the weight, and where its gradient goes.
+// What a backward needs besides activations: the handle of the weight, where its gradient goes, and how to have x again where it was not kept.
 template <typename Weight>
 struct Handle : torch::CustomClassHolder {
-  Handle(std::shared_ptr<Weight> weight_in, std::shared_ptr<WeightGradQueue> queue_in) : weight(std::move(weight_in)), queue(std::move(queue_in)) {}
+  Handle(std::shared_ptr<Weight> weight_in, std::shared_ptr<WeightGradQueue> queue_in, const Remake* again)
+      : weight(std::move(weight_in)), queue(std::move(queue_in)) {
+    if (again != nullptr) make = again->make;
+  }
   std::shared_ptr<Weight> weight;
   std::shared_ptr<WeightGradQueue> queue;
+  std::function<at::Tensor(const std::vector<at::Tensor>&)> make;  // null: x was kept
 };
 
+// Saves the handle, and `kept` (of x, or what makes x again) with `others` behind it.
 template <typename Weight>
-c10::IValue Pack(const std::shared_ptr<Weight>& weight) {
-  return c10::IValue::make_capsule(c10::make_intrusive<Handle<Weight>>(weight, WeightGradScope::Current()));
+void Save(AutogradContext* context, const std::shared_ptr<Weight>& weight, const Remake* again, KeptOperand kept, const variable_list& others) {
+  context->saved_data["handle"] = c10::IValue::make_capsule(c10::make_intrusive<Handle<Weight>>(weight, WeightGradScope::Current(), again));
+  kept.insert(kept.end(), others.begin(), others.end());
+  context->save_for_backward(std::move(kept));
+}
+
+// x as the forward saw it, from the `inputs` that make it again.
+template <typename Weight>
+at::Tensor MadeAgain(const Handle<Weight>& handle, const variable_list& inputs) {
+  const at::NoGradGuard no_grad;
+  variable_list detached;
+  for (const at::Tensor& input : inputs) detached.push_back(input.detach());
+  return handle.make(detached);
 }
 
 template <typename Weight>
@@ -64,14 +82,14 @@ at::Tensor NowOrLater(const Handle<Weight>& handle, bool is_needed, Compute comp
 
 struct LinearFunction : torch::autograd::Function<LinearFunction> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x_MK, const std::optional<at::Tensor>& leaf, const std::optional<at::Tensor>& bias_N,
-                            const std::shared_ptr<LinearWeight>& weight) {
+                            const std::shared_ptr<LinearWeight>& weight, const Remake* again) {
     const at::AutoDispatchBelowADInplaceOrView below_autograd;
-    context->saved_data["handle"] = Pack(weight);
     SaveFlags(context, x_MK, leaf, bias_N);
-    if (!context->saved_data["leaf_needs_grad"].toBool()) return weight->Forward(x_MK, bias_N);
-    KeptOperand x_kept;
-    const at::Tensor y_MN = weight->ForwardKeeping(x_MK, bias_N, x_kept);
-    context->save_for_backward(std::move(x_kept));
+    const bool for_weight = context->saved_data["leaf_needs_grad"].toBool();
+    KeptOperand kept;
+    if (for_weight && again != nullptr) kept = again->inputs;
+    const at::Tensor y_MN = for_weight && again == nullptr ? weight->ForwardKeeping(x_MK, bias_N, kept) : weight->Forward(x_MK, bias_N);
+    Save(context, weight, again, std::move(kept), {});
     return y_MN;
   }
 
@@ -80,41 +98,42 @@ struct LinearFunction : torch::autograd::Function<LinearFunction> {
     const at::Tensor dy_MN = grads[0].contiguous();
     const bool for_input = context->saved_data["x_needs_grad"].toBool(), for_weight = context->saved_data["leaf_needs_grad"].toBool();
     const KeptOperand dy = handle.weight->KeepGradient(dy_MN, for_input, for_weight);
+    KeptOperand x = context->get_saved_variables();
+    if (for_weight && handle.make) x = handle.weight->KeepInput(MadeAgain(handle, x));
     at::Tensor dx, dw, db;
     if (for_input) dx = handle.weight->KeptInputGradient(dy);
-    dw = NowOrLater(handle, for_weight, [weight = handle.weight, dy, x = context->get_saved_variables()] { return weight->KeptWeightGradient(dy, x); });
+    dw = NowOrLater(handle, for_weight, [weight = handle.weight, dy, x] { return weight->KeptWeightGradient(dy, x); });
     if (context->saved_data["bias_needs_grad"].toBool()) db = dy_MN.sum(0);
-    return {dx, dw, db, {}};
+    return {dx, dw, db, {}, {}};
   }
 };
 
 struct GroupedLinearFunction : torch::autograd::Function<GroupedLinearFunction> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x_MK, const std::optional<at::Tensor>& leaf, const at::Tensor& offsets,
-                            const std::shared_ptr<GroupedWeight>& weight) {
+                            const std::shared_ptr<GroupedWeight>& weight, const Remake* again) {
     const at::AutoDispatchBelowADInplaceOrView below_autograd;
-    context->saved_data["handle"] = Pack(weight);
     SaveFlags(context, x_MK, leaf, std::nullopt);
-    KeptOperand saved;
-    at::Tensor y_MN;
-    if (context->saved_data["leaf_needs_grad"].toBool()) y_MN = weight->ForwardKeeping(x_MK, offsets, saved);
-    else y_MN = weight->Forward(x_MK, offsets);
-    saved.push_back(offsets);
-    context->save_for_backward(std::move(saved));
+    const bool for_weight = context->saved_data["leaf_needs_grad"].toBool();
+    KeptOperand kept;
+    if (for_weight && again != nullptr) kept = again->inputs;
+    const at::Tensor y_MN = for_weight && again == nullptr ? weight->ForwardKeeping(x_MK, offsets, kept) : weight->Forward(x_MK, offsets);
+    Save(context, weight, again, std::move(kept), {offsets});
     return y_MN;
   }
 
   static variable_list backward(AutogradContext* context, variable_list grads) {
     const Handle<GroupedWeight>& handle = Unpack<GroupedWeight>(context);
     const at::Tensor dy_MN = grads[0].contiguous();
+    const bool for_input = context->saved_data["x_needs_grad"].toBool(), for_weight = context->saved_data["leaf_needs_grad"].toBool();
     KeptOperand x = context->get_saved_variables();
     const at::Tensor offsets = x.back();
     x.pop_back();
-    const bool for_input = context->saved_data["x_needs_grad"].toBool(), for_weight = context->saved_data["leaf_needs_grad"].toBool();
     const KeptOperand dy = handle.weight->KeepGradient(dy_MN, offsets, for_input, for_weight);
+    if (for_weight && handle.make) x = handle.weight->KeepInput(MadeAgain(handle, x), offsets);
     at::Tensor dx, dw;
     if (for_input) dx = handle.weight->KeptInputGradient(dy, offsets);
     dw = NowOrLater(handle, for_weight, [weight = handle.weight, dy, x, offsets] { return weight->KeptWeightGradient(dy, x, offsets); });
-    return {dx, dw, {}, {}};
+    return {dx, dw, {}, {}, {}};
   }
 };
 
@@ -124,6 +143,18 @@ template <typename Weight>
 std::optional<at::Tensor> LeafOf(const Weight& weight) {
   const at::Tensor leaf = weight.trainable();
   return leaf.defined() ? std::optional<at::Tensor>(leaf) : std::nullopt;
+}
+
+at::Tensor Product(const at::Tensor& x_MK, const std::shared_ptr<LinearWeight>& weight, const std::optional<at::Tensor>& bias, const Remake* again) {
+  const std::optional<at::Tensor> leaf = at::GradMode::is_enabled() ? LeafOf(*weight) : std::nullopt;
+  const bool has_backward = at::GradMode::is_enabled() && (x_MK.requires_grad() || NeedsGrad(leaf) || NeedsGrad(bias));
+  return has_backward ? LinearFunction::apply(x_MK, leaf, bias, weight, again) : weight->Forward(x_MK, bias);
+}
+
+at::Tensor Product(const at::Tensor& x_MK, const at::Tensor& offsets, const std::shared_ptr<GroupedWeight>& weight, const Remake* again) {
+  const std::optional<at::Tensor> leaf = at::GradMode::is_enabled() ? LeafOf(*weight) : std::nullopt;
+  const bool has_backward = at::GradMode::is_enabled() && (x_MK.requires_grad() || NeedsGrad(leaf));
+  return has_backward ? GroupedLinearFunction::apply(x_MK, leaf, offsets, weight, again) : weight->Forward(x_MK, offsets);
 }
 
 }  // namespace
@@ -168,18 +199,14 @@ Linear::Linear(std::shared_ptr<LinearWeight> weight, std::optional<at::Tensor> b
 at::Tensor Linear::operator()(const at::Tensor& x) const {
   const bool is_matrix = x.dim() == 2;
   const at::Tensor x_MK = is_matrix ? x : x.reshape({-1, weight_->in_features()});
-  const std::optional<at::Tensor> leaf = at::GradMode::is_enabled() ? LeafOf(*weight_) : std::nullopt;
-  at::Tensor y_MN;
-  if (at::GradMode::is_enabled() && (x.requires_grad() || NeedsGrad(leaf) || NeedsGrad(bias_))) {
-    y_MN = LinearFunction::apply(x_MK, leaf, bias_, weight_);
-  } else {
-    y_MN = weight_->Forward(x_MK, bias_);
-  }
+  const at::Tensor y_MN = Product(x_MK, weight_, bias_, nullptr);
   if (is_matrix) return y_MN;
   std::vector<int64_t> shape = x.sizes().vec();
   shape.back() = weight_->out_features();
   return y_MN.view(shape);
 }
+
+at::Tensor Linear::operator()(const Remade& x_MK) const { return Product(x_MK.value, weight_, bias_, &x_MK.again); }
 
 at::Tensor Linear::ApplyRows(const at::Tensor& x_MK, int64_t r0, int64_t r1) const { return weight_->ForwardRows(x_MK, r0, r1); }
 at::Tensor Linear::ApplyRowsTransposed(const at::Tensor& y_MR, int64_t r0, int64_t r1) const { return weight_->TransposedRows(y_MR, r0, r1); }
@@ -193,10 +220,7 @@ at::Tensor Linear::ApplyHeadsTransposed(const at::Tensor& y_MHR, int64_t stride,
 
 GroupedLinear::GroupedLinear(std::shared_ptr<GroupedWeight> weight) : weight_(std::move(weight)) {}
 
-at::Tensor GroupedLinear::operator()(const at::Tensor& x_MK, const at::Tensor& offsets) const {
-  const std::optional<at::Tensor> leaf = at::GradMode::is_enabled() ? LeafOf(*weight_) : std::nullopt;
-  if (at::GradMode::is_enabled() && (x_MK.requires_grad() || NeedsGrad(leaf))) return GroupedLinearFunction::apply(x_MK, leaf, offsets, weight_);
-  return weight_->Forward(x_MK, offsets);
-}
+at::Tensor GroupedLinear::operator()(const at::Tensor& x_MK, const at::Tensor& offsets) const { return Product(x_MK, offsets, weight_, nullptr); }
+at::Tensor GroupedLinear::operator()(const Remade& x_MK, const at::Tensor& offsets) const { return Product(x_MK.value, offsets, weight_, &x_MK.again); }
 
 }  // namespace fathom

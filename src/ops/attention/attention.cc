@@ -43,7 +43,7 @@ Tensor LastDimContiguous(const Tensor& x) { return x.stride(-1) == 1 ? x : x.con
 }  // namespace
 
 Tensor packed_attention(const Tensor& q_THD, const Tensor& k_SGD, const Tensor& v_SGD, const Tensor& cu_q, const Tensor& cu_k, double scale,
-                        int64_t window, const std::optional<Tensor>& topk_idx) {
+                        int64_t window, const std::optional<Tensor>& topk_idx, int64_t max_len) {
   constexpr const char* kOp = "packed_attention";
   CheckQueries(kOp, q_THD, k_SGD);
   FATHOM_CHECK(k_SGD.dim() == 3 && v_SGD.dim() == 3 && k_SGD.size(0) == v_SGD.size(0) && k_SGD.size(1) == v_SGD.size(1) &&
@@ -55,7 +55,7 @@ Tensor packed_attention(const Tensor& q_THD, const Tensor& k_SGD, const Tensor& 
   FATHOM_CHECK(cu_q.size(0) == cu_k.size(0) && cu_q.size(0) >= 1, "packed_attention: cu_q has {} values, cu_k {}; both are [B + 1]", cu_q.size(0),
                cu_k.size(0));
   return PackedAttentionOp::Call(LastDimContiguous(q_THD), LastDimContiguous(k_SGD), LastDimContiguous(v_SGD), cu_q.contiguous(),
-                                 cu_k.contiguous(), scale, window, CheckTopk(kOp, topk_idx, q_THD.size(0)));
+                                 cu_k.contiguous(), scale, window, CheckTopk(kOp, topk_idx, q_THD.size(0)), max_len);
 }
 
 Tensor paged_attention(const Tensor& q_THD, const Tensor& k_pages, const Tensor& v_pages, const Tensor& page_table, const Tensor& cu_q,

@@ -14,9 +14,10 @@ namespace fathom::ops {
 // of n_q sees keys j with j <= i + n_k - n_q (n_k >= n_q), and with window >= 0 only j > i + n_k - n_q - window.
 // topk_idx [Tq, S] int32 or none: query t sees only the keys listed (index within its sequence; -1 = none), causality applied too
 // (DeepSeek-V3.2's sparse attention). A query that sees no key gives 0.
+// max_len > 0 is a promise of the host, which knows the batch: cu_q = cu_k, and no sequence has more tokens (a library's kernel may then be taken).
 // dtypes: f32, bf16, f16; float32 accumulation; out [Tq, H, Dv] has q's dtype.
 at::Tensor packed_attention(const at::Tensor& q_THD, const at::Tensor& k_SGD, const at::Tensor& v_SGD, const at::Tensor& cu_q,
-                            const at::Tensor& cu_k, double scale, int64_t window, const std::optional<at::Tensor>& topk_idx);
+                            const at::Tensor& cu_k, double scale, int64_t window, const std::optional<at::Tensor>& topk_idx, int64_t max_len = 0);
 
 // Attention over a paged cache; queries may be several a sequence (chunked prefill, speculation). Inference only (Autograd throws).
 // q [T, H, Dk]; k_pages [P, page, G, Dk], v_pages [P, page, G, Dv]; page_table [B, max_pages] int32: page i of sequence b holds its

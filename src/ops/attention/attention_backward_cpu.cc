@@ -151,7 +151,7 @@ class Backward {
 
 std::tuple<Tensor, Tensor, Tensor> PackedAttentionBackwardCpu(const Tensor& dout, const Tensor& q, const Tensor& k, const Tensor& v,
                                                               const Tensor& out, const Tensor& lse, const Tensor& cu_q, const Tensor& cu_k,
-                                                              double scale, int64_t window, const OptionalTensor& topk_idx) {
+                                                              double scale, int64_t window, const OptionalTensor& topk_idx, int64_t /*max_len*/) {
   Tensor dq = at::zeros(q.sizes(), q.options()), dk = at::zeros(k.sizes(), k.options()), dv = at::zeros(v.sizes(), v.options());
   const Tensor grad = dout.contiguous();
   const Problem problem{grad, q, k, v, out, lse, cu_q, cu_k, static_cast<float>(scale), window, topk_idx, dq, dk, dv};

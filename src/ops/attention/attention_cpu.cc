@@ -40,14 +40,14 @@ void Packed(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& cu_
 }
 
 std::tuple<Tensor, Tensor> PackedAttentionForwardCpu(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& cu_q, const Tensor& cu_k,
-                                                     double scale, int64_t window, const OptionalTensor& topk_idx) {
+                                                     double scale, int64_t window, const OptionalTensor& topk_idx, int64_t /*max_len*/) {
   Tensor out = at::empty({q.size(0), q.size(1), v.size(2)}, q.options()), lse = at::empty({q.size(0), q.size(1)}, q.options().dtype(at::kFloat));
   Packed(q, k, v, cu_q, cu_k, scale, window, topk_idx, out, lse.mutable_data_ptr<float>());
   return {out, lse};
 }
 
 Tensor PackedAttentionCpu(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& cu_q, const Tensor& cu_k, double scale, int64_t window,
-                          const OptionalTensor& topk_idx) {
+                          const OptionalTensor& topk_idx, int64_t /*max_len*/) {
   Tensor out = at::empty({q.size(0), q.size(1), v.size(2)}, q.options());
   Packed(q, k, v, cu_q, cu_k, scale, window, topk_idx, out, nullptr);
   return out;

@@ -1,4 +1,3 @@
-#include <ATen/ops/add.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
@@ -18,7 +17,7 @@ struct RmsNormFunction : torch::autograd::Function<RmsNormFunction> {
   }
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     const auto saved = ctx->get_saved_variables();
-    auto [dx, dw] = RmsNormBackwardOp::Call(grads[0], saved[0], saved[1], ctx->saved_data["eps"].toDouble());
+    auto [dx, dw] = RmsNormBackwardOp::Call(grads[0], saved[0], saved[1], ctx->saved_data["eps"].toDouble(), std::nullopt);
     return {dx, dw, Tensor()};
   }
 };
@@ -35,9 +34,8 @@ struct AddRmsNormFunction : torch::autograd::Function<AddRmsNormFunction> {
     const auto saved = ctx->get_saved_variables();
     Tensor dsum = grads[1], dw;
     if (grads[0].defined()) {
-      Tensor dx;
-      std::tie(dx, dw) = RmsNormBackwardOp::Call(grads[0], saved[0], saved[1], ctx->saved_data["eps"].toDouble());
-      dsum = dsum.defined() ? at::add(dsum, dx) : dx;
+      std::tie(dsum, dw) = RmsNormBackwardOp::Call(grads[0], saved[0], saved[1], ctx->saved_data["eps"].toDouble(),
+                                                   dsum.defined() ? OptionalTensor(dsum) : OptionalTensor());
     }
     return {dsum, dsum, dw, Tensor()};
   }

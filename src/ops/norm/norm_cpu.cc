@@ -1,4 +1,5 @@
 #include <ATen/Parallel.h>
+#include <ATen/ops/add.h>
 #include <ATen/ops/empty.h>
 #include <torch/library.h>
 
@@ -55,7 +56,7 @@ std::tuple<Tensor, Tensor> AddRmsNormCpu(const Tensor& x, const Tensor& residual
 
 // With n = x r, r = 1 / sqrt(mean x^2 + eps), g = dy w:  dx = r (g - n mean(g n)),  dw = sum_t dy n.
 // dw is summed in blocks of rows whose limits do not depend on the number of threads.
-std::tuple<Tensor, Tensor> RmsNormBackwardCpu(const Tensor& dy, const Tensor& x, const Tensor& w, double eps) {
+std::tuple<Tensor, Tensor> RmsNormBackwardCpu(const Tensor& dy, const Tensor& x, const Tensor& w, double eps, const OptionalTensor& added) {
   constexpr int64_t kBlockRows = 64;
   const int64_t T = x.size(0), D = x.size(1), num_blocks = (T + kBlockRows - 1) / kBlockRows;
   Tensor dx = at::empty({T, D}, x.options()), dw = at::empty({D}, w.options());
@@ -91,6 +92,7 @@ std::tuple<Tensor, Tensor> RmsNormBackwardCpu(const Tensor& dy, const Tensor& x,
       dw.mutable_data_ptr<V>()[d] = static_cast<V>(sum);
     }
   });
+  if (added) dx.add_(*added);
   return {dx, dw};
 }
 

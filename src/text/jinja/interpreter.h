@@ -23,7 +23,7 @@ class LoopObject;
 class Interpreter {
  public:
   // Both must outlive the interpreter; `context` is a dict of the template's variables.
-  Interpreter(const TemplateTree& tree, const DictObject& context) : tree_(tree), context_(context) {}
+  Interpreter(const TemplateTree& tree, const DictObject& context, int64_t max_steps) : tree_(tree), context_(context), budget_(max_steps) {}
   ~Interpreter();
   Interpreter(const Interpreter&) = delete;
   Interpreter& operator=(const Interpreter&) = delete;

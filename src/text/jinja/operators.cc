@@ -51,7 +51,7 @@ bool EqualItems(const std::vector<Value>& a, const std::vector<Value>& b) {
 
 void Budget::Charge(int64_t steps) {
   steps_ += steps;
-  if (steps_ > kMaxSteps) Fail(ErrorClass::kLimit, "the template takes more than {} steps", kMaxSteps);
+  if (steps_ > max_steps_) Fail(ErrorClass::kLimit, "the template takes more than {} steps", max_steps_);
 }
 
 void Budget::ChargeValue(const Value& value) {

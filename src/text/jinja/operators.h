@@ -17,6 +17,7 @@ class Budget {
  public:
   static constexpr int64_t kMaxSteps = 10'000'000;
   static constexpr size_t kMaxBytes = size_t{64} << 20;  // of one string, and of the output
+  explicit Budget(int64_t max_steps) : max_steps_(max_steps) {}
   void Charge(int64_t steps);
   void ChargeBytes(size_t bytes) { Charge(static_cast<int64_t>(bytes >> 6)); }
   void ChargeItems(size_t items) { Charge(static_cast<int64_t>(items >> 3)); }
@@ -24,7 +25,7 @@ class Budget {
   void CheckBytes(size_t bytes);          // a string of this length is about to be made
 
  private:
-  int64_t steps_ = 0;
+  int64_t steps_ = 0, max_steps_;
 };
 
 bool Truth(const Value& value);

@@ -42,7 +42,7 @@ Template::Template(const std::string& source, std::string name) : name_(std::mov
 
 Template::~Template() = default;
 
-std::string Template::Render(const OrderedJson& variables) const {
+std::string Template::Render(const OrderedJson& variables, int64_t max_steps) const {
   Value context;
   try {
     context = FromJson(variables);
@@ -50,7 +50,7 @@ std::string Template::Render(const OrderedJson& variables) const {
     ThrowUserError("{}: {}", name_, error.what());
   }
   FATHOM_CHECK(context.Is(Kind::kDict), "the variables of a template are an object");
-  Interpreter interpreter(*tree_, context.dict());
+  Interpreter interpreter(*tree_, context.dict(), max_steps);
   try {
     return interpreter.Render();
   } catch (const RenderError& error) {

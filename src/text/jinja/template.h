@@ -5,6 +5,7 @@
 #include <string>
 
 #include "base/json.h"
+#include "text/jinja/operators.h"
 #include "text/jinja/value.h"
 
 namespace fathom::jinja {
@@ -19,8 +20,8 @@ class Template {
   // Throws UserError "NAME: line N: cause".
   Template(const std::string& source, std::string name);
   ~Template();
-  // `variables` is a JSON object. Throws UserError "NAME: line N: cause".
-  std::string Render(const OrderedJson& variables) const;
+  // `variables` is a JSON object. Throws UserError "NAME: line N: cause", also when it takes more than `max_steps` (see Budget).
+  std::string Render(const OrderedJson& variables, int64_t max_steps = Budget::kMaxSteps) const;
 
  private:
   std::string name_;

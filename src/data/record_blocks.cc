@@ -1,4 +1,4 @@
-#include "data/document_stream.h"
+#include "data/record_blocks.h"
 
 #include <utility>
 

@@ -1,0 +1,114 @@
+// fathom pretrain: a recipe from text to a model.
+#include <ATen/Parallel.h>
+#include <CLI/CLI.hpp>
+#include <unistd.h>
+
+#include <cmath>
+#include <cstdio>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "base/yaml.h"
+#include "cli/arguments.h"
+#include "cli/common_options.h"
+#include "cli/compute_device.h"
+#include "cli/interrupt.h"
+#include "cli/program.h"
+#include "cli/verbs.h"
+#include "model/weight_table.h"
+#include "text/tokenizer.h"
+#include "train/pretrain.h"
+
+namespace fathom {
+namespace {
+
+struct PretrainFlags {
+  std::string recipe, out;
+  std::vector<std::string> set, data;
+  bool resume = false;
+};
+
+std::string Seconds(double seconds) {
+  const auto whole = static_cast<int64_t>(seconds + 0.5);
+  if (whole >= 3600) return fmt::format("{}h{:02}m", whole / 3600, whole % 3600 / 60);
+  return whole >= 60 ? fmt::format("{}m{:02}s", whole / 60, whole % 60) : fmt::format("{}s", whole);
+}
+
+std::string Bar(double done) {
+  constexpr int kWidth = 20;
+  const int full = static_cast<int>(std::lround(done * kWidth));
+  return "[" + std::string(static_cast<size_t>(full), '#') + std::string(static_cast<size_t>(kWidth - full), '.') + "]";
+}
+
+// A line a step; on a terminal it stays where it is but for every tenth and those that say something new.
+class StepPrinter {
+ public:
+  explicit StepPrinter(int64_t num_steps) : num_steps_(num_steps), is_terminal_(isatty(STDOUT_FILENO) != 0) {}
+
+  void operator()(const StepReport& report) {
+    const StepMetrics& m = report.metrics;
+    std::string line = fmt::format("step {:>{}}/{} | loss {:.4f}", m.step, std::to_string(num_steps_).size(), num_steps_, m.loss);
+    if (!m.mtp_loss.empty()) line += fmt::format(" | mtp {:.4f}", m.mtp_loss[0]);
+    line += fmt::format(" | norm {:.3f} | lr {:.2e} | {:.0f} tok/s | {:.2f} TFLOP/s", m.grad_norm, m.lr, report.tokens_per_s, report.tflop_per_s);
+    if (!m.load.empty()) line += fmt::format(" | load {:.1f}%", 100 * m.worst_utilisation);
+    line += fmt::format(" | {} {} left", Bar(static_cast<double>(m.step) / static_cast<double>(num_steps_)), Seconds(report.seconds_left));
+    if (m.skipped) line += " | skipped";
+    const bool stays = !is_terminal_ || m.step % 10 == 0 || m.step == num_steps_ || m.skipped || report.evaluation;
+    std::printf("%s%s%s", is_terminal_ ? "\r\033[K" : "", line.c_str(), stays ? "\n" : "");
+    if (report.evaluation) std::printf("held out: loss %.4f, %.4f bits per byte\n", report.evaluation->loss, report.evaluation->bits_per_byte);
+    std::fflush(stdout);
+  }
+
+ private:
+  int64_t num_steps_;
+  bool is_terminal_;
+};
+
+int RunPretrain(const PretrainFlags& flags, const CommonOptions& common) {
+  FATHOM_USER_CHECK(!flags.recipe.empty(), "`fathom pretrain` needs --recipe R.yaml, got none");
+  FATHOM_USER_CHECK(!flags.out.empty(), "`fathom pretrain` needs --out DIR, got none");
+  const Yaml yaml = WithSettings(Yaml::ReadFile(flags.recipe), flags.set, flags.data);
+  const c10::Device device = ResolveDevice(common);
+  InterruptGuard guard;
+  const PretrainOptions options{.out = flags.out, .resume = flags.resume, .device = device, .num_threads = at::get_num_threads(),
+                                .show_progress = isatty(STDERR_FILENO) != 0, .stop = InterruptGuard::Interrupted};
+  PrepareRunFolder(flags.out, flags.resume);
+  const std::filesystem::path tokenizer = PrepareTokenizer(yaml, options);
+  Recipe recipe = ParseRecipe(yaml, tokenizer.string(), Tokenizer::Load(tokenizer)->vocab_size());
+  if (common.seed_given) recipe.seed = common.seed;
+  if (common.dtype == "fp32") recipe.dtype = at::kFloat;
+  if (common.dtype == "bf16") recipe.dtype = at::kBFloat16;
+  const ParameterCount count = CountParameters(recipe.model);
+  std::printf("%.2fM parameters, %.2fM active, on %s; %ld steps of %ld x %ld tokens\n", static_cast<double>(count.total) / 1e6,
+              static_cast<double>(count.active) / 1e6, device.str().c_str(), recipe.steps, recipe.batch_size, recipe.sequence_length);
+  StepPrinter print(recipe.steps);
+  const PretrainResult result = Pretrain(recipe, options, [&](const StepReport& report) { print(report); });
+  if (!result.finished) {
+    std::printf("\nstopped after step %ld of %ld; --resume goes on from there\n", result.last_step, recipe.steps);
+    return kExitInterrupted;
+  }
+  std::printf("%s after step %ld; the model is in %s\n", result.data_ended ? "the data ended" : "done", result.last_step, result.model.c_str());
+  return kExitDone;
+}
+
+}  // namespace
+
+VerbFunction AddPretrain(CLI::App& app, CommonOptions& common) {
+  auto flags = std::make_shared<PretrainFlags>();
+  CLI::App* verb = app.add_subcommand("pretrain", "train a model from text, as a recipe says");
+  AddText(*verb, "--recipe", flags->recipe, "the recipe")->type_name("R.yaml");
+  AddTexts(*verb, "--set", flags->set, "settings of the recipe: train.steps=100 model.depth=4")->type_name("PATH=VALUE");
+  AddTexts(*verb, "--data", flags->data, "text to train on, instead of the recipe's sources: files, folders, globs")->type_name("PATH");
+  AddText(*verb, "--out", flags->out, "the run's folder: log.jsonl, checkpoints, the model")->type_name("DIR");
+  AddSwitch(*verb, "--resume", flags->resume, "go on from the newest whole checkpoint in --out");
+  AddCommonOptions(*verb, common, 0);
+  verb->footer(
+      "Examples:\n  fathom pretrain --recipe recipes/tiny-cpu.yaml --out run\n  fathom pretrain --recipe recipes/tiny-cpu.yaml --out run --resume\n"
+      "  fathom pretrain --recipe R.yaml --data 'texts/*.jsonl' --set train.steps=500 optimizer.lr=1e-3 --out run");
+  return [flags, &common] { return RunPretrain(*flags, common); };
+}
+
+}  // namespace fathom
