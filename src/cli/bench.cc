@@ -176,6 +176,7 @@ VerbFunction AddBench(CLI::App& app, CommonOptions& common) {
   AddInteger(*verb, "--new-tokens", flags->new_tokens, "steps of decode that are measured (64)", 1);
   AddText(*verb, "--moments", flags->train.moments, "train: the optimizer's moments, fp32 or bf16 (fp32)");
   AddText(*verb, "--masters", flags->train.masters, "train: float32 copies of 16-bit weights, fp32 or none (fp32)");
+  AddSwitch(*verb, "--fp8", flags->train.fp8, "train: the matrices' products in FP8, as DeepSeek-V3's report describes");
   AddText(*verb, "--recompute", flags->train.recompute, "train: what the backward makes again: none, swiglu or layers (none)");
   AddInteger(*verb, "--microbatches", flags->train.microbatches, "train: parts that the batch is cut into (1)", 1);
   AddSwitch(*verb, "--profile", flags->train.profile, "train: one more step, with its kernels by name");

@@ -139,6 +139,19 @@ TEST(AdamW, WritesNothingWhereTheNormIsNotFinite) {
   EXPECT_EQ(tensors.first_moments[0].abs().max().item<float>(), 0);
 }
 
+TEST(AdamW, LetsTheVersionOfItsWeightsTellThatTheyChanged) {
+  RandomTensors random(107);
+  AdamWTensors tensors;
+  const at::Tensor leaf = random.Normal({8}, at::kFloat);
+  tensors.weights = {leaf.detach()};
+  tensors.gradients = {at::ones_like(leaf)};
+  tensors.first_moments = {at::zeros_like(leaf)};
+  tensors.second_moments = {at::zeros_like(leaf)};
+  const int64_t before = leaf._version();
+  adamw(tensors, gradient_norm(tensors.gradients), {});
+  EXPECT_GT(leaf._version(), before);
+}
+
 TEST(AdamW, TakesMoreTensorsThanOneLaunchHolds) {
   RandomTensors random(106);
   AdamWTensors tensors;

@@ -47,6 +47,8 @@ void adamw(const AdamWTensors& tensors, const Tensor& norm, const AdamWOptions& 
   FATHOM_CHECK(options.step >= 1, "adamw: step counts from 1, got {}", options.step);
   AdamWOp::CallBelowAutograd(tensors.weights, tensors.gradients, tensors.first_moments, tensors.second_moments, tensors.masters, norm, options.lr,
                              options.beta1, options.beta2, options.eps, options.weight_decay, options.max_norm, options.step);
+  // What was made from the old values (FP8 forms of a leaf) can tell.
+  for (const Tensor& tensor : tensors.weights) tensor.unsafeGetTensorImpl()->bump_version();
 }
 
 TORCH_LIBRARY_IMPL(fathom, Autograd, m) {
