@@ -115,7 +115,7 @@ TEST(PackedAttention, GivesASequenceTheSameBitsAloneAndAmongOthers) {
 TEST(PackedAttention, GivesTheLogarithmOfTheSumOfExponentials) {
   RandomTensors random(67);
   const Packed p = MakePacked(random, {2, 1, 20, 8}, {{30, 30}}, at::kFloat);
-  const auto [out, lse] = PackedAttentionForwardOp::Call(p.q, p.k, p.v, p.cu_q, p.cu_k, p.scale, -1, std::nullopt);
+  const auto [out, lse] = PackedAttentionForwardOp::Call(p.q, p.k, p.v, p.cu_q, p.cu_k, p.scale, -1, std::nullopt, 0);
   const at::Tensor s = at::matmul(p.q.select(1, 1).to(at::kDouble), p.k.select(1, 0).to(at::kDouble).t()).mul(p.scale);
   EXPECT_TRUE(IsNear(lse.select(1, 1), s.add(at::full_like(s, -1e30).triu(1)).logsumexp(1), at::kFloat));
 }
