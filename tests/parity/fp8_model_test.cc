@@ -93,7 +93,7 @@ TEST(Fp8Model, KeptWeightsDecodeInAGraphAsWithoutOne) {
   std::vector<std::vector<int32_t>> answers[2];
   for (const bool use_graphs : {false, true}) {
     ModelRunner runner(models.kept, {.max_sequence_tokens = 192, .num_sequences = 3, .use_graphs = use_graphs});
-    std::vector<Runner::Item> items;
+    std::vector<ModelRunner::Item> items;
     for (const int64_t length : {17, 1, 70}) {
       const int32_t sequence = runner.NewSequence();
       items.push_back({sequence, runner.RunGreedy({{sequence, Prompt(length)}})});

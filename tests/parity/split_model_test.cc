@@ -1,5 +1,6 @@
 // A model that its GPU does not hold whole gives what it gives in one place.
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 
 #include <filesystem>
