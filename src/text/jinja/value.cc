@@ -7,17 +7,21 @@
 namespace fathom::jinja {
 
 void Object::Destroy(Object* object) {
-  thread_local std::vector<Object*> queue;
-  thread_local bool draining = false;
-  queue.push_back(object);
-  if (draining) return;
-  draining = true;
-  while (!queue.empty()) {
-    Object* next = queue.back();
-    queue.pop_back();
+  // The outermost call's list. A plain pointer, so that it is still good when a template in a static goes after the thread's variables.
+  thread_local std::vector<Object*>* waiting = nullptr;
+  if (waiting != nullptr) {
+    waiting->push_back(object);
+    return;
+  }
+  std::vector<Object*> list;
+  waiting = &list;
+  delete object;
+  while (!list.empty()) {
+    Object* next = list.back();
+    list.pop_back();
     delete next;
   }
-  draining = false;
+  waiting = nullptr;
 }
 
 Value Object::GetAttribute(std::string_view) { return Value(); }
