@@ -96,6 +96,22 @@ class Run {
                          {.cache = options_.out / "tokens", .num_threads = options_.num_threads, .stop = options_.stop, .show_progress = options_.show_progress});
   }
 
+  DataLoader HeldOut() const {
+    return DataLoader(dataset_, {.sequence_length = recipe_.sequence_length, .seed = recipe_.seed, .split = Split::kHeldOut});
+  }
+
+  // Found out before the first step, not at the first evaluation.
+  bool HasHeldOut() const {
+    if (recipe_.evaluate_every <= 0 || recipe_.data.held_out <= 0) return false;
+    try {
+      HeldOut();
+      return true;
+    } catch (const UserError& error) {
+      LogWarn("the run goes without evaluation: {}", error.what());
+      return false;
+    }
+  }
+
   TrainBatch ToTrainBatch(const Batch& batch) const {
     const int64_t depths = recipe_.trainer.objective.mtp_weight > 0 ? recipe_.model.num_nextn_predict_layers : 0;
     return MakeTrainBatch(batch.tokens, batch.targets, batch.lens, depths, options_.device);
@@ -114,8 +130,8 @@ class Run {
   }
 
   std::optional<EvaluationMetrics> Evaluate() const {
-    if (recipe_.data.held_out <= 0) return std::nullopt;
-    DataLoader held_out(dataset_, {.sequence_length = recipe_.sequence_length, .seed = recipe_.seed, .split = Split::kHeldOut});
+    if (!evaluates_) return std::nullopt;
+    DataLoader held_out = HeldOut();
     ObjectiveOptions objective = trainer_->options().objective;
     objective.mtp_weight = 0;
     double nats = 0, targets = 0, bytes = 0;
@@ -164,6 +180,7 @@ class Run {
   DataLoader loader_;
   std::optional<Trainer> trainer_;
   double active_parameters_;
+  bool evaluates_ = HasHeldOut();
   int64_t tokens_seen_ = 0;
   double mean_seconds_ = 0;
 };
