@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "engine/engine.h"
+#include "serve/anthropic.h"
 #include "serve/api_error.h"
 #include "serve/generation_call.h"
 
@@ -43,21 +44,23 @@ constexpr const char* kTemplate =
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  static const auto model = [] {
+  // Never destroyed: a template must not outlive its thread's variables.
+  static const auto& model = *[] {
     fathom::SetLogLevel("off");
-    static fathom::Engine engine(std::make_unique<NoRunner>(), nullptr, {.context_length = 1024});
-    return fathom::ServedModel{.names = {"m"}, .path = "m", .engine = &engine, .tokenizer = std::make_shared<Bytes>(),
+    auto* engine = new fathom::Engine(std::make_unique<NoRunner>(), nullptr, {.context_length = 1024});
+    return new fathom::ServedModel{.names = {"m"}, .path = "m", .engine = engine, .tokenizer = std::make_shared<Bytes>(),
                                .chat_template = fathom::ChatTemplate::Parse(kTemplate, "fuzz", fathom::OrderedJson::object()), .max_model_len = 1024, .version = "1"};
   }();
   if (size == 0) return 0;
   const std::string_view text(reinterpret_cast<const char*>(data) + 1, size - 1);
   try {
-    const fathom::OrderedJson body = fathom::ParseOrderedJson(text, "the body");
-    switch (data[0] % 5) {
+    const fathom::OrderedJson body = fathom::ParseBody(text);
+    switch (data[0] % 6) {
       case 0: fathom::ReadChatCall(body, model); break;
       case 1: fathom::ReadCompletionCall(body, model); break;
       case 2: fathom::ReadLlamaCall(body, model); break;
       case 3: fathom::ReadInfillCall(body, model); break;
+      case 4: fathom::ReadMessagesCall(body, model, false); break;
       default: fathom::ReadGenerateCall(body, model); break;
     }
   } catch (const std::exception& error) {

@@ -17,6 +17,7 @@
 #include "bench/random_model.h"
 #include "bench/tokenizer_bench.h"
 #include "cli/arguments.h"
+#include "cli/bench_serve.h"
 #include "cli/bench_train.h"
 #include "cli/common_options.h"
 #include "cli/compute_device.h"
@@ -34,6 +35,7 @@ struct BenchFlags {
   std::string kind, config, file;
   int64_t batch = 1, prompt_tokens = 512, new_tokens = 64;
   TrainBenchFlags train;
+  ServeBenchFlags serve;
 };
 
 std::string DtypeFlag(at::ScalarType dtype) { return dtype == at::kBFloat16 ? "bf16" : dtype == at::kHalf ? "fp16" : "fp32"; }
@@ -153,11 +155,14 @@ int RunTokenizerBench(const BenchFlags& flags, const CommonOptions& common) {
 }
 
 int RunBench(const BenchFlags& flags, const CommonOptions& common) {
-  FATHOM_USER_CHECK(!flags.kind.empty(), "`fathom bench` needs what to measure: decode, prefill, train, ops or tokenizer, got none");
+  FATHOM_USER_CHECK(!flags.kind.empty(), "`fathom bench` needs what to measure: decode, prefill, train, serve, ops or tokenizer, got none");
+  FATHOM_USER_CHECK(flags.serve.url.empty() || flags.kind == "serve", "--url is for `bench serve`, got {}", flags.serve.url);
+  if (flags.kind == "serve") return flags.serve.url.empty() ? BenchBatching(flags.serve, LoadOrMake(flags, common), common) : BenchServer(flags.serve, common);
   if (flags.kind == "decode" || flags.kind == "prefill") return BenchModel(flags, common);
   if (flags.kind == "train") return BenchTrainVerb(flags.train, flags.config, flags.batch, flags.prompt_tokens, common);
-  FATHOM_USER_CHECK(flags.kind == "ops" || flags.kind == "tokenizer", "`fathom bench` measures decode, prefill, train, ops or tokenizer, got '{}'", flags.kind);
-  FATHOM_USER_CHECK(flags.config.empty(), "--config is for `bench decode`, `prefill` and `train`, got {}", flags.config);
+  FATHOM_USER_CHECK(flags.kind == "ops" || flags.kind == "tokenizer", "`fathom bench` measures decode, prefill, train, serve, ops or tokenizer, got '{}'",
+                    flags.kind);
+  FATHOM_USER_CHECK(flags.config.empty(), "--config is for `bench decode`, `prefill`, `train` and `serve`, got {}", flags.config);
   if (flags.kind == "tokenizer") return RunTokenizerBench(flags, common);
   FATHOM_USER_CHECK(common.model.empty(), "`bench ops` has shapes of its own and takes no --model, got {}", common.model);
   return RunOpsBench(common);
@@ -168,7 +173,7 @@ int RunBench(const BenchFlags& flags, const CommonOptions& common) {
 VerbFunction AddBench(CLI::App& app, CommonOptions& common) {
   auto flags = std::make_shared<BenchFlags>();
   CLI::App* verb = app.add_subcommand("bench", "speed beside this machine's measured limits");
-  verb->add_option("kind", flags->kind, "decode, prefill, train, ops or tokenizer")->type_name("");
+  verb->add_option("kind", flags->kind, "decode, prefill, train, serve, ops or tokenizer")->type_name("");
   AddText(*verb, "--config", flags->config, "random weights of this shape: v2-lite, v3-layer, moe-1b or a config.json")->type_name("C");
   AddText(*verb, "--file", flags->file, "the text of `bench tokenizer` (10 MB of mixed text)")->type_name("F");
   AddInteger(*verb, "--batch", flags->batch, "sequences at once (1)", 1, 4096);
@@ -181,10 +186,13 @@ VerbFunction AddBench(CLI::App& app, CommonOptions& common) {
   AddInteger(*verb, "--microbatches", flags->train.microbatches, "train: parts that the batch is cut into (1)", 1);
   AddSwitch(*verb, "--profile", flags->train.profile, "train: one more step, with its kernels by name");
   AddInteger(*verb, "--steps", flags->train.steps, "train: steps that are measured (8)", 1);
+  AddServeBenchFlags(*verb, flags->serve);
   AddCommonOptions(*verb, common, kModelFlag | kJsonFlag);
   verb->footer(
       "Examples:\n  fathom bench decode --threads 2\n  fathom bench prefill --prompt-tokens 512 --json\n"
-      "  fathom bench decode --config v2-lite --batch 8\n  fathom bench train --config moe-1b --batch 8 --prompt-tokens 2048\n  fathom bench ops\n  fathom bench tokenizer --file book.txt --threads 1");
+      "  fathom bench decode --config v2-lite --batch 8\n  fathom bench train --config moe-1b --batch 8 --prompt-tokens 2048\n"
+      "  fathom bench serve\n  fathom bench serve --url http://127.0.0.1:8000 --concurrency 32\n  fathom bench ops\n"
+      "  fathom bench tokenizer --file book.txt --threads 1");
   return [flags, &common] { return RunBench(*flags, common); };
 }
 

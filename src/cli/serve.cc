@@ -83,12 +83,12 @@ int RunServe(const ServeFlags& flags, const CommonOptions& common) {
   options.compute_threads = common.threads;
   options.version = FATHOM_VERSION;
   const bool is_public = options.http.host != "127.0.0.1" && options.http.host != "localhost" && options.http.host != "::1";
-  if (is_public && options.service.api_keys.empty()) LogWarn("--host {} without an --api-key: everybody who reaches this machine may use the model", options.http.host);
   const LoadedCheckpoint model = LoadForGeneration(ResolveModelPath(common.model), {.dtype = common.dtype, .device = ResolveDevice(common)});
   InterruptGuard guard;
   Serve(model, options, InterruptGuard::Interrupted, [&](const ServeStarted& started) {
     std::printf("%s at %s: %ld tokens of context, a cache of %ld\n", started.name.c_str(), started.url.c_str(), started.max_model_len, started.cache_tokens);
     std::fflush(stdout);
+    if (is_public && options.service.api_keys.empty()) LogWarn("--host {} without an --api-key: everybody who reaches this machine may use the model", options.http.host);
   });
   return kExitDone;
 }
@@ -111,6 +111,7 @@ VerbFunction AddServe(CLI::App& app, CommonOptions& common) {
   AddNumber(*verb, "--memory-fraction", options.memory_fraction, "of the free memory, for the cache of keys and values (0.4)", {.least = 0, .most = 1, .above = true});
   AddSwitch(*verb, "--no-prefix-cache", flags->no_prefix_cache, "run every prompt whole, also where it begins like one before");
   AddInteger(*verb, "--speculate", options.num_drafts, "guess so many tokens a step from the text so far; the answers stay the same (0: off)", 0, 15);
+  AddSwitch(*verb, "--speculate-mtp", options.use_mtp, "guess a token a step with the model's MTP module (DeepSeek-V3); the answers stay the same");
   AddInteger(*verb, "--http-threads", flags->http_threads, "threads for connections (2)", 1, 64);
   AddInteger(*verb, "--max-body-mb", flags->max_body_mb, "of a request (16)", 1, 1024);
   AddInteger(*verb, "--max-connections", flags->max_connections, "open at once (4096)", 1, 1 << 20);

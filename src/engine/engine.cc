@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "engine/parallel.h"
 #include "engine/prompt_lookup.h"
 
 namespace fathom {
@@ -40,6 +41,13 @@ struct Engine::Output {
     return {logits_RV.const_data_ptr<float>() + row * logits_RV.size(1), static_cast<size_t>(logits_RV.size(1))};
   }
   Delta Step(Answer& answer, int64_t row) const { return is_greedy ? answer.Take(tokens_R[static_cast<size_t>(row)]) : answer.Step(Row(row)); }
+};
+
+// The tokens after one item.
+struct Engine::Chosen {
+  std::vector<Delta> deltas;
+  std::exception_ptr error;
+  int64_t first_row = 0;  // of its logits
 };
 
 Engine::Engine(std::unique_ptr<StepRunner> runner, std::shared_ptr<const Tokenizer> tokenizer, const EngineOptions& options)
@@ -91,10 +99,11 @@ void Engine::WaitForWork(std::chrono::milliseconds limit) {
 
 bool Engine::Step() {
   TakeInbox();
-  ProposeDrafts();
+  GuessByLookUp();
   const std::vector<PlannedItem> plan = scheduler_.Schedule();
   if (!plan.empty()) {
     Postprocess(plan, Run(plan));
+    GuessByModel(plan);
     ++counts_.num_steps;
   }
   Publish();
@@ -201,20 +210,51 @@ Engine::Output Engine::Run(const std::vector<PlannedItem>& plan) {
   return output;
 }
 
-void Engine::Postprocess(const std::vector<PlannedItem>& plan, const Output& output) {
+// Chooses the tokens after each complete item's last known one, as many as its drafts were right and one more. The items share nothing, so that
+// every thread takes some: drawing from a large vocabulary costs a good part of a step.
+std::vector<Engine::Chosen> Engine::Choose(const std::vector<PlannedItem>& plan, const Output& output) {
+  std::vector<Chosen> all(plan.size());
+  std::vector<std::function<void()>> work;
   int64_t next_row = 0;
   for (size_t i = 0; i < plan.size(); ++i) {
     const PlannedItem& item = plan[i];
-    const int64_t row = next_row, num_rows = output.num_rows[i];
-    next_row += num_rows;
+    Chosen& chosen = all[i];
+    chosen.first_row = next_row;
+    next_row += output.num_rows[i];
+    const auto owner = owners_.find(item.sequence);
+    if (owner == owners_.end() || !item.is_complete) continue;
+    Answer& answer = owner->second.first->answers[owner->second.second];
+    if (answer.num_left() == 0) continue;  // the prompt alone was asked for
+    const int64_t first_row = next_row - 1 - item.num_drafts;
+    work.emplace_back([&, first_row, drafts = std::span(scheduler_.Drafts(item.sequence)).first(static_cast<size_t>(item.num_drafts))] {
+      try {
+        for (size_t d = 0; d <= drafts.size() && !answer.done(); ++d) {
+          chosen.deltas.push_back(output.Step(answer, first_row + static_cast<int64_t>(d)));
+          if (d < drafts.size() && chosen.deltas.back().tokens[0] != drafts[d]) break;
+        }
+      } catch (...) {
+        chosen.error = std::current_exception();
+      }
+    });
+  }
+  RunInParallel(work);
+  return all;
+}
+
+void Engine::Postprocess(const std::vector<PlannedItem>& plan, const Output& output) {
+  const std::vector<Chosen> all = Choose(plan, output);
+  for (size_t i = 0; i < plan.size(); ++i) {
+    const PlannedItem& item = plan[i];
     const auto owner = owners_.find(item.sequence);
     if (owner == owners_.end()) continue;  // its request has failed
     const auto [request, sample] = owner->second;
     try {
-      if (num_rows > 0 && request->num_prompt_scored < request->timings.prompt_tokens) ScorePrompt(*request, item, output, row);
-      if (item.is_complete) Take(*request, item, sample, output, row + num_rows - 1 - item.num_drafts);
+      if (output.num_rows[i] > 0 && request->num_prompt_scored < request->timings.prompt_tokens) ScorePrompt(*request, item, output, all[i].first_row);
+      if (all[i].error) std::rethrow_exception(all[i].error);
+      if (item.is_complete) Take(*request, item, sample, output, all[i], all[i].first_row + output.num_rows[i] - 1 - item.num_drafts);
       else scheduler_.Commit(item, {});
-      const bool all_done = std::all_of(request->answers.begin(), request->answers.end(), [](const Answer& answer) { return answer.done(); });
+      // An answer may be done already whose last token is told further on in this step: what counts is that its sequence was closed.
+      const bool all_done = std::all_of(request->sequences.begin(), request->sequences.end(), [](SequenceId sequence) { return sequence == 0; });
       if (request->is_cancelled || all_done) EndRequest(*request, nullptr);
     } catch (...) {
       EndRequest(*request, std::current_exception());
@@ -222,34 +262,29 @@ void Engine::Postprocess(const std::vector<PlannedItem>& plan, const Output& out
   }
 }
 
-// The tokens after an item's last known one: as many as its drafts were right, and one more.
-void Engine::Take(Request& request, const PlannedItem& item, size_t sample, const Output& output, int64_t first_row) {
-  Answer& answer = request.answers[sample];
+void Engine::Take(Request& request, const PlannedItem& item, size_t sample, const Output& output, const Chosen& chosen, int64_t first_row) {
   const bool is_first = request.first_token == 0;
   if (is_first) {
     request.first_token = Now();
     counts_.prompt_tokens += request.timings.prompt_tokens;
   }
-  if (answer.num_left() == 0) {  // the prompt alone was asked for
+  std::vector<int32_t> tokens;
+  for (const Delta& delta : chosen.deltas) {
+    tokens.push_back(delta.tokens[0]);
+    Emit(request, delta);
+  }
+  if (tokens.empty()) {  // the prompt alone was asked for
     for (Answer& each : request.answers) Emit(request, each.End(FinishReason::kLength));
     scheduler_.Commit(item, std::vector<int32_t>{0});
     CloseSample(request, sample);
     return;
   }
-  const std::vector<int32_t> drafts = scheduler_.Drafts(item.sequence);
-  std::vector<int32_t> chosen;
-  for (int64_t i = 0; i <= item.num_drafts && !answer.done(); ++i) {
-    const Delta delta = output.Step(answer, first_row + i);
-    chosen.push_back(delta.tokens[0]);
-    Emit(request, delta);
-    if (i < item.num_drafts && chosen.back() != drafts[static_cast<size_t>(i)]) break;
-  }
-  counts_.generated_tokens += std::ssize(chosen);
+  counts_.generated_tokens += std::ssize(tokens);
   counts_.drafted_tokens += item.num_drafts;
-  counts_.accepted_tokens += std::ssize(chosen) - 1;
-  scheduler_.Commit(item, chosen);
+  counts_.accepted_tokens += std::ssize(tokens) - 1;
+  scheduler_.Commit(item, tokens);
   if (is_first) Branch(request, output, first_row);
-  if (answer.done()) CloseSample(request, sample);
+  if (request.answers[sample].done()) CloseSample(request, sample);
 }
 
 // The other samples choose their first tokens from the same logits and go on in sequences of their own, which find the prompt in the cache.
@@ -316,18 +351,44 @@ void Engine::EndRequest(Request& request, std::exception_ptr error) {
     --num_active_;
     if (!request.is_begun) --num_waiting_;
   }
+  Publish();  // who hears of the end finds it counted
   const std::unique_ptr<Request> ended = std::move(requests_.extract(request.id).mapped());
   if (ended->callbacks.on_end) ended->callbacks.on_end(timings, error);
 }
 
-void Engine::ProposeDrafts() {
-  if (options_.num_drafts == 0 || std::ssize(owners_) * 2 > options_.most_draft_rows) return;
+void Engine::GuessByLookUp() {
+  if (options_.num_drafts == 0 || runner_->has_drafts() || std::ssize(owners_) * 2 > options_.most_draft_rows) return;
   const int64_t share = options_.most_draft_rows / std::max<int64_t>(std::ssize(owners_), 1) - 1;  // rows beside its own that each may have
   for (const auto& [sequence, owner] : owners_) {
     const Answer& answer = owner.first->answers[owner.second];
     if (answer.num_tokens() == 0) continue;  // in its prompt
     const int64_t most = std::min({options_.num_drafts, share, answer.num_left() - 1});
     if (most > 0) scheduler_.SetDrafts(sequence, LookUpDrafts(scheduler_.Tokens(sequence), most));
+  }
+}
+
+// The model's own guess of the token after next, from the rows of the step that has just been run.
+void Engine::GuessByModel(const std::vector<PlannedItem>& plan) {
+  if (!runner_->has_drafts() || std::ssize(owners_) * 2 > options_.most_draft_rows) return;
+  std::vector<StepRunner::DraftItem> items;
+  std::vector<SequenceId> sequences;
+  for (size_t i = 0; i < plan.size(); ++i) {
+    const PlannedItem& item = plan[i];
+    if (!owners_.contains(item.sequence)) continue;
+    const std::vector<int32_t>& tokens = scheduler_.Tokens(item.sequence);
+    // Of a complete item the rows that count are those up to its last right guess.
+    const int64_t num_rows = item.is_complete ? std::ssize(tokens) - 1 - item.first : item.num_known;
+    items.push_back({.item = static_cast<int64_t>(i),
+                     .next_tokens = std::span(tokens).subspan(static_cast<size_t>(item.first + 1), static_cast<size_t>(num_rows)),
+                     .first_position = item.first,
+                     .pages = scheduler_.Blocks(item.sequence)});
+    sequences.push_back(item.is_complete ? item.sequence : 0);
+  }
+  const std::vector<int32_t> drafts = runner_->Draft(items);
+  for (size_t i = 0; i < sequences.size(); ++i) {
+    if (sequences[i] == 0 || drafts[i] < 0) continue;
+    const auto& [request, sample] = owners_.at(sequences[i]);
+    if (request->answers[sample].num_left() >= 2) scheduler_.SetDrafts(sequences[i], {drafts[i]});
   }
 }
 

@@ -26,7 +26,7 @@ struct EngineOptions {
   int64_t tokens_per_step = 1024;  // of decode and of prompts together
   int64_t max_waiting = INT64_MAX;  // requests that were not begun yet
   bool reuse_prefixes = true;
-  int64_t num_drafts = 0;          // guesses a step by prompt lookup, 0: none
+  int64_t num_drafts = 0;          // guesses a step by prompt lookup, 0: none; not asked for where the runner has guesses of its own
   int64_t most_draft_rows = 16;    // rows of a step up to which guesses are made: beyond, a row costs more than it may win
 };
 
@@ -74,19 +74,22 @@ class Engine {
  private:
   struct Request;
   struct Output;
+  struct Chosen;
   using Requests = std::map<RequestId, std::unique_ptr<Request>>;
 
   void TakeInbox();
   void Begin(Request& request);
   Output Run(const std::vector<PlannedItem>& plan);
   void Postprocess(const std::vector<PlannedItem>& plan, const Output& output);
-  void Take(Request& request, const PlannedItem& item, size_t sample, const Output& output, int64_t first_row);
+  std::vector<Chosen> Choose(const std::vector<PlannedItem>& plan, const Output& output);
+  void Take(Request& request, const PlannedItem& item, size_t sample, const Output& output, const Chosen& chosen, int64_t first_row);
   void Branch(Request& request, const Output& output, int64_t row);
   void ScorePrompt(Request& request, const PlannedItem& item, const Output& output, int64_t first_row);
   void Emit(Request& request, const Delta& delta);
   void CloseSample(Request& request, size_t sample);
   void EndRequest(Request& request, std::exception_ptr error);
-  void ProposeDrafts();
+  void GuessByLookUp();
+  void GuessByModel(const std::vector<PlannedItem>& plan);
   void Publish();
   int64_t NumLogits(const Request& request, const PlannedItem& item) const;
 

@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "engine/decode_graphs.h"
 #include "engine/step_runner.h"
@@ -15,6 +16,7 @@ struct PagedRunnerOptions {
   int64_t num_pages = 0;
   int64_t max_sequence_tokens = 0;  // the longest row of a page table
   bool use_graphs = true;           // on a GPU: replay steps of one token an item from CUDA graphs
+  bool use_mtp = false;             // guess by the model's MTP module, where it has one; steps are then run without graphs
 };
 
 class PagedRunner : public StepRunner {
@@ -29,17 +31,25 @@ class PagedRunner : public StepRunner {
   bool picks_tokens() const override { return model_->options().device.is_cuda(); }
   std::vector<int32_t> RunGreedy(std::span<const Item> items) override;
 
+  bool has_drafts() const override { return uses_mtp_; }
+  std::vector<int32_t> Draft(std::span<const DraftItem> items) override;
+
   bool uses_graphs() const { return graphs_ != nullptr; }
   int64_t cache_bytes() const { return cache_.num_bytes(); }
 
  private:
-  // Logits of the rows that are wanted, on the device; undefined where none are.
+  // Logits of the rows that are wanted, on the device; undefined where none are. One forward; or, where `items` mix decode and prompts and that
+  // pays (MLA attends to a few tokens in the absorbed form, and a graph replays decode alone), one for each kind.
+  at::Tensor Logits(std::span<const Item> items);
   at::Tensor Forward(std::span<const Item> items);
   std::optional<DecodeGraphs::Output> Replay(std::span<const Item> items);
 
   std::shared_ptr<const Model> model_;
   int64_t num_pages_;
   PagedCache cache_;
+  bool uses_mtp_;
+  at::Tensor hidden_TD_;             // of the last step, where MTP is used
+  std::vector<int64_t> first_rows_;  // in it, of each item
   std::unique_ptr<DecodeGraphs> graphs_;  // null: not on a GPU, or the step cannot be recorded
 };
 

@@ -30,6 +30,19 @@ class StepRunner {
   // Asked for only where picks_tokens().
   virtual bool picks_tokens() const { return false; }
   virtual std::vector<int32_t> RunGreedy(std::span<const Item> /*items*/) { return {}; }
+
+  // Whether the model guesses by itself (V3's MTP module, arXiv 2412.19437, 2.2).
+  virtual bool has_drafts() const { return false; }
+  // The first rows of item `item` of the last step and the tokens that followed each of them; `first_position` and `pages` as in Item.
+  struct DraftItem {
+    int64_t item = 0;
+    std::span<const int32_t> next_tokens = {};
+    int64_t first_position = 0;
+    std::span<const int32_t> pages = {};
+  };
+  // Of each item a guess of the token after the last of its next_tokens (-1: none). Every row of a sequence must pass once, in order, for its
+  // guesses to be good; nothing else depends on them.
+  virtual std::vector<int32_t> Draft(std::span<const DraftItem> /*items*/) { return {}; }
 };
 
 }  // namespace fathom

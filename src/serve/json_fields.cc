@@ -2,9 +2,31 @@
 
 #include <cmath>
 
+#include "base/error.h"
 #include "serve/api_error.h"
 
 namespace fathom {
+
+OrderedJson ParseBody(std::string_view text) {
+  std::vector<int64_t> num_keys = {0};  // of each open object or array
+  bool in_string = false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (in_string) {
+      if (c == '\\') ++i;
+      else if (c == '"') in_string = false;
+    } else if (c == '"') {
+      in_string = true;
+    } else if (c == '{' || c == '[') {
+      num_keys.push_back(0);
+    } else if ((c == '}' || c == ']') && num_keys.size() > 1) {
+      num_keys.pop_back();
+    } else if (c == ':') {
+      FATHOM_USER_CHECK(++num_keys.back() <= kMostKeys, "the body: an object has more than {} keys", kMostKeys);
+    }
+  }
+  return ParseOrderedJson(text, "the body");
+}
 
 std::string Shown(const OrderedJson& value) {
   constexpr size_t kMost = 60;

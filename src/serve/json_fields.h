@@ -12,6 +12,11 @@
 
 namespace fathom {
 
+// The body of a request. Throws UserError for what is no JSON, nests too deep, or has an object of more than kMostKeys keys: objects that keep the
+// order of their keys take a time that grows with the square of their number.
+OrderedJson ParseBody(std::string_view text);
+inline constexpr int64_t kMostKeys = 2048;
+
 class JsonFields {
  public:
   // `object` must outlive it. `where` stands before the names in errors ("messages[0]."). Throws ApiError when it is no object.

@@ -43,6 +43,7 @@ std::shared_ptr<const ChatTemplate> LoadTemplate(const std::filesystem::path& pa
 std::unique_ptr<Engine> MakeEngine(const LoadedCheckpoint& model, const ServeOptions& options, int64_t* max_model_len) {
   const auto& loaded = model.loaded;
   const ModelOptions& model_options = loaded.model->options();
+  FATHOM_USER_CHECK(!options.use_mtp || loaded.model->config().num_nextn_predict_layers > 0, "--speculate-mtp: {} has no MTP module", model.path.string());
   int64_t context = loaded.context_length;
   if (options.max_model_len > 0) {
     FATHOM_USER_CHECK(options.max_model_len <= context, "--max-model-len {} is more than the model's context of {}", options.max_model_len, context);
@@ -52,7 +53,7 @@ std::unique_ptr<Engine> MakeEngine(const LoadedCheckpoint& model, const ServeOpt
   const int64_t num_pages = ChoosePages(loaded.model->config(), model_options.dtype, model_options.device, options.memory_fraction,
                                         PagesFor(context) * options.max_num_seqs, least);
   *max_model_len = std::min(context, num_pages * kPageTokens);
-  auto runner = std::make_unique<PagedRunner>(loaded.model, PagedRunnerOptions{.num_pages = num_pages, .max_sequence_tokens = *max_model_len});
+  auto runner = std::make_unique<PagedRunner>(loaded.model, PagedRunnerOptions{.num_pages = num_pages, .max_sequence_tokens = *max_model_len, .use_mtp = options.use_mtp});
   return std::make_unique<Engine>(std::move(runner), loaded.tokenizer,
                                   EngineOptions{.context_length = *max_model_len, .max_running = options.max_num_seqs,
                                                 .tokens_per_step = options.tokens_per_step, .max_waiting = options.max_waiting,

@@ -22,7 +22,8 @@ struct ServeOptions {
   int64_t max_waiting = 1024;
   double memory_fraction = 0.4;         // of the memory that is free when the model is loaded
   bool reuse_prefixes = true;
-  int64_t num_drafts = 0;
+  int64_t num_drafts = 0;                // guesses by prompt lookup
+  bool use_mtp = false;                  // guesses by the model's MTP module
   int compute_threads = 0;
   double drain_seconds = 30;            // for answers under way when it is told to end
   std::string version;

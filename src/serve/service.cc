@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/utf8.h"
 #include "serve/answer_format.h"
+#include "serve/anthropic.h"
 #include "serve/api_error.h"
 
 namespace fathom {
@@ -54,6 +55,10 @@ const std::vector<Service::Route>& Service::Routes() {
       {"GET", "/props", true, [](Service& s, J, R r) { s.Send(r, s.Props()); }},
       {"POST", "/v1/chat/completions", true, [](Service& s, J b, R r) { s.Call(ReadChatCall(b, s.model_), true, NewChatFormat, r); }},
       {"POST", "/v1/completions", true, [](Service& s, J b, R r) { s.Call(ReadCompletionCall(b, s.model_), false, NewCompletionFormat, r); }},
+      {"POST", "/v1/messages", true, [](Service& s, J b, R r) { s.Call(ReadMessagesCall(b, s.model_, false), true, NewMessagesFormat, r); }},
+      {"POST", "/v1/messages/count_tokens", true, [](Service& s, J b, R r) {
+         s.Send(r, {{"input_tokens", ReadMessagesCall(b, s.model_, true).prompts[0].size()}});
+       }},
       {"POST", "/completion", true, [](Service& s, J b, R r) { s.Call(ReadLlamaCall(b, s.model_), false, LlamaFormatOf, r); }},
       {"POST", "/completions", true, [](Service& s, J b, R r) { s.Call(ReadLlamaCall(b, s.model_), false, LlamaFormatOf, r); }},
       {"POST", "/infill", true, [](Service& s, J b, R r) { s.Call(ReadInfillCall(b, s.model_), false, LlamaFormatOf, r); }},
@@ -78,7 +83,8 @@ void Service::Handle(const HttpRequest& request, const Responder& responder) {
     HttpHeaders headers = CommonHeaders();
     if (told.status() == 429) headers.emplace_back("Retry-After", "1");
     if (told.status() == 401) headers.emplace_back("WWW-Authenticate", "Bearer");
-    responder.Send(told.status(), "application/json", ErrorBody(told), std::move(headers));
+    const bool is_messages = request.path.substr(0, 12) == "/v1/messages";
+    responder.Send(told.status(), "application/json", is_messages ? MessagesErrorBody(told) : ErrorBody(told), std::move(headers));
   }
 }
 
@@ -124,7 +130,7 @@ void Service::Answer(const HttpRequest& request, const Responder& responder) {
     if (method != route.method) continue;
     if (route.needs_key) CheckKey(request);
     OrderedJson body;
-    if (method == "POST") body = ParseOrderedJson(request.body, "the body");
+    if (method == "POST") body = ParseBody(request.body);
     return route.answer(*this, body, responder);
   }
   if (path_is_known) throw ApiError(405, fmt::format("{} is not for {}", request.path.substr(0, 100), request.method.substr(0, 20)));

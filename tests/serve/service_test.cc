@@ -178,6 +178,45 @@ TEST(Service, SpeaksToLlamaCppsClients) {
   EXPECT_EQ(client.Post("/generate", {{"prompt", "say yes\x01"}, {"temperature", 0}}).json()["text"], "yes");
 }
 
+TEST(Service, SpeaksToAnthropicsClients) {
+  ServedFake fake;
+  HttpClient client(fake.port());
+  Json request = {{"model", "fake"}, {"max_tokens", 30}, {"temperature", 0}, {"system", "be kind"},
+                  {"messages", {{{"role", "user"}, {"content", {{{"type", "text"}, {"text", "say hello"}}}}}}}};
+  const Json whole = client.Post("/v1/messages", request).json();
+  EXPECT_EQ(whole["type"], "message");
+  EXPECT_EQ(whole["content"], Json::array({{{"type", "text"}, {"text", "hello"}}}));
+  EXPECT_EQ(whole["stop_reason"], "end_turn");
+  EXPECT_EQ(whole["usage"]["output_tokens"], 6);
+  EXPECT_EQ(client.Post("/v1/messages/count_tokens", request).json()["input_tokens"], std::string("system:be kind\nuser:say hello\nassistant\x01").size());
+  request["stop_sequences"] = {"ll"};
+  EXPECT_EQ(client.Post("/v1/messages", request).json()["stop_sequence"], "ll");
+  request["stop_sequences"] = nullptr;
+  request["messages"][0]["content"] = "say Look.<tool_call>{\"name\": \"get\", \"arguments\": {\"a\": 1}}</tool_call>";
+  request["max_tokens"] = 100;
+  request["tools"] = {{{"name", "get"}, {"input_schema", {{"type", "object"}}}}};
+  const Json called = client.Post("/v1/messages", request).json();
+  EXPECT_EQ(called["stop_reason"], "tool_use");
+  EXPECT_EQ(called["content"][1]["input"], Json({{"a", 1}}));
+  request["stream"] = true;
+  const HttpAnswer stream = client.Post("/v1/messages", request);
+  std::string types, arguments;
+  for (size_t at = stream.body.find("data: "); at != std::string::npos; at = stream.body.find("data: ", at + 1)) {
+    const Json event = Json::parse(stream.body.substr(at + 6, stream.body.find('\n', at) - at - 6));
+    const std::string type = event["type"];
+    if (types.size() < type.size() || types.substr(types.size() - type.size()) != type) types += " " + type;
+    if (type == "content_block_delta" && event["delta"]["type"] == "input_json_delta") arguments += event["delta"]["partial_json"].get<std::string>();
+  }
+  EXPECT_EQ(types, " message_start content_block_start content_block_delta content_block_stop content_block_start content_block_delta content_block_stop"
+                   " message_delta message_stop");
+  EXPECT_EQ(arguments, "{\"a\": 1}");
+  request.erase("max_tokens");
+  const HttpAnswer refused = client.Post("/v1/messages", request);
+  EXPECT_EQ(refused.status, 400);
+  EXPECT_EQ(refused.json()["type"], "error");
+  EXPECT_THAT(refused.json()["error"]["message"].get<std::string>(), HasSubstr("'max_tokens'"));
+}
+
 TEST(Service, TellsOfItself) {
   ServedFake fake;
   HttpClient client(fake.port());
@@ -219,6 +258,9 @@ TEST(Service, BadRequestsAreRefusedInOpenAisShapeNamingTheField) {
   refuse(chat, "[1]", 400, "must be a JSON object");
   refuse(chat, std::string(1000, '['), 400, "nested deeper");
   refuse(chat, "{\"a\": \"\xff\"}", 400, "not valid JSON");
+  std::string many = "{";
+  for (int i = 0; i < 3000; ++i) many += "\"k" + std::to_string(i) + "\":1,";
+  refuse(chat, many + "\"x\":1}", 400, "more than 2048 keys");
   refuse(chat, Json::object(), 400, "'messages'");
   refuse(chat, with({{"model", "gpt-4"}}), 404, "'gpt-4' is not served here");
   refuse(chat, with({{"temperature", 3}}), 400, "'temperature' must be a number from 0 to 2, got 3");

@@ -1,0 +1,199 @@
+// `fathom serve` from outside: the real program, a real model, plain sockets.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <filesystem>
+#include <memory>
+
+#include "base/json.h"
+#include "cli/program_run.h"
+#include "cli/tiny_model.h"
+#include "serve/http_client.h"
+
+namespace fathom {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::HasSubstr;
+
+class ServeProgram : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    std::string name = (fs::temp_directory_path() / "fathom-serve-XXXXXX").string();
+    ASSERT_NE(::mkdtemp(name.data()), nullptr);
+    root_ = new fs::path(name);
+    WriteTinyModel(*root_ / "tiny", 400, false);
+    WriteTinyModel(*root_ / "deepseek", 400, true);
+    WriteTinyModel(*root_ / "long", 100000, false);
+  }
+  static void TearDownTestSuite() {
+    fs::remove_all(*root_);
+    delete root_;
+  }
+  static std::string Path(const std::string& name) { return (*root_ / name).string(); }
+
+  static inline fs::path* root_ = nullptr;
+};
+
+struct Served {
+  RunningFathom program;
+  int port = 0;
+  explicit Served(const std::string& model, std::vector<std::string> more = {}) : program(Arguments(model, std::move(more)), false) {
+    const std::string line = program.ReadUntil(" tokens of context");
+    const size_t at = line.find("http://127.0.0.1:");
+    if (at != std::string::npos) port = std::stoi(line.substr(at + 17));
+  }
+  static std::vector<std::string> Arguments(const std::string& model, std::vector<std::string> more) {
+    std::vector<std::string> args = {"serve", "--model", model, "--port", "0", "--memory-fraction", "0.05"};
+    args.insert(args.end(), more.begin(), more.end());
+    return args;
+  }
+};
+
+std::vector<int> PromptOf(int i) {
+  std::vector<int> ids;
+  for (int j = 0; j < 5 + i * 13 % 120; ++j) ids.push_back((i % 3 + j * (1 + i % 5)) % 250);  // some begin alike
+  return ids;
+}
+
+Json Request(int i) {
+  return {{"prompt", PromptOf(i)}, {"max_tokens", 20 + i % 90}, {"temperature", 0}, {"ignore_eos", true}, {"logprobs", 2}, {"stream", true}};
+}
+
+struct Text {
+  std::vector<std::string> tokens;
+  std::vector<double> gaps;  // between the two best tokens
+};
+
+Text Read(const HttpAnswer& answer) {
+  Text text;
+  for (const Json& event : answer.Events()) {
+    if (event["choices"].empty() || event["choices"][0]["logprobs"].is_null()) continue;
+    const Json& logprobs = event["choices"][0]["logprobs"];
+    for (size_t t = 0; t < logprobs["tokens"].size(); ++t) {
+      text.tokens.push_back(logprobs["tokens"][t]);
+      double best = -1e9, second = -1e9;
+      for (const auto& [token, value] : logprobs["top_logprobs"][t].items()) {
+        const double logprob = value.get<double>();
+        if (logprob > best) second = best, best = logprob;
+        else second = std::max(second, logprob);
+      }
+      text.gaps.push_back(best - second);
+    }
+  }
+  return text;
+}
+
+TEST_F(ServeProgram, HundredAndTwentyEightStreamsAtOnceSayWhatEachSaysAlone) {
+  for (const char* model : {"tiny", "deepseek"}) {
+    const bool has_mtp = std::string(model) == "deepseek";
+    for (const char* guess : {"--speculate=0", has_mtp ? "--speculate-mtp" : "--speculate=4"}) {
+      Served served(Path(model), {"--max-num-seqs", "64", guess});
+      ASSERT_GT(served.port, 0);
+      std::vector<std::unique_ptr<HttpClient>> clients;
+      for (int i = 0; i < 128; ++i) {
+        clients.push_back(std::make_unique<HttpClient>(served.port));
+        clients.back()->SendRequest("POST", "/v1/completions", Request(i).dump());
+      }
+      std::vector<Text> together;
+      for (auto& client : clients) together.push_back(Read(*client->Read()));
+      int num_flips = 0;
+      for (int i = 0; i < 128; ++i) {
+        const Text alone = Read(clients[0]->Post("/v1/completions", Request(i)));
+        const Text& other = together[static_cast<size_t>(i)];
+        ASSERT_EQ(alone.tokens.size(), static_cast<size_t>(20 + i % 90));
+        for (size_t t = 0; t < alone.tokens.size(); ++t) {
+          if (alone.tokens[t] == other.tokens[t]) continue;
+          EXPECT_LT(alone.gaps[t], 1e-3) << "request " << i << ", token " << t << ": not a near-tie";
+          ++num_flips;
+          break;
+        }
+      }
+      EXPECT_LE(num_flips, 2) << model;
+      const std::string metrics = clients[0]->Get("/metrics").body;
+      const size_t drafted = metrics.find("vllm:spec_decode_num_draft_tokens_total{");
+      EXPECT_EQ(metrics.substr(metrics.find("} ", drafted) + 2, 2) != "0\n", std::string(guess) != "--speculate=0");
+      served.program.Signal(SIGTERM);
+      EXPECT_EQ(served.program.Wait(), 0);
+    }
+  }
+}
+
+TEST_F(ServeProgram, GivesTheTokensOfGenerate) {
+  const RunResult generated = RunFathom({"generate", "--model", Path("tiny"), "--tokens", "1,2,3", "--max-new-tokens", "30", "--temperature", "0", "--json"});
+  Served served(Path("tiny"));
+  HttpClient client(served.port);
+  const Json answer = client.Post("/generate", {{"prompt", {1, 2, 3}}, {"max_new_tokens", 30}, {"temperature", 0}}).json();
+  EXPECT_EQ(answer["tokens"], Json::parse(generated.out)["choices"][0]["tokens"]);
+  EXPECT_EQ(answer["text"], Json::parse(generated.out)["choices"][0]["text"]);
+  const Json chat = client.Post("/v1/chat/completions", {{"messages", {{{"role", "user"}, {"content", "hi"}}}}, {"max_tokens", 5}, {"seed", 3}}).json();
+  EXPECT_EQ(chat["usage"]["prompt_tokens"], 20);
+  EXPECT_EQ(chat["model"], "tiny");
+}
+
+TEST_F(ServeProgram, OnSigtermItFinishesWhatIsUnderWayAndEndsWith0) {
+  Served served(Path("tiny"));
+  HttpClient client(served.port);
+  client.SendRequest("POST", "/v1/completions", Json({{"prompt", {1}}, {"max_tokens", 390}, {"temperature", 0}, {"ignore_eos", true}, {"stream", true}}).dump());
+  ASSERT_TRUE(client.ReadUntil("data: "));
+  served.program.Signal(SIGTERM);
+  const auto answer = client.Read();
+  ASSERT_TRUE(answer.has_value());
+  EXPECT_EQ(answer->Events().back()["choices"][0]["finish_reason"], "length");
+  EXPECT_EQ(served.program.Wait(), 0);
+}
+
+TEST_F(ServeProgram, WhatTakesTooLongToFinishIsCutOff) {
+  Served served(Path("long"), {"--drain-seconds", "0.1"});
+  HttpClient client(served.port);
+  client.SendRequest("POST", "/v1/completions", Json({{"prompt", {1}}, {"max_tokens", 90000}, {"ignore_eos", true}, {"stream", true}}).dump());
+  ASSERT_TRUE(client.ReadUntil("data: "));
+  served.program.Signal(SIGTERM);
+  EXPECT_EQ(served.program.Wait(), 0);
+}
+
+TEST_F(ServeProgram, BenchServeLoadsAServerAndMeasuresTheEngineAlone) {
+  Served served(Path("long"));
+  const std::string url = "http://127.0.0.1:" + std::to_string(served.port);
+  for (const std::vector<std::string>& how : {std::vector<std::string>{"--concurrency", "3"}, {"--rate", "50"}}) {
+    std::vector<std::string> args = {"bench", "serve", "--url", url, "--requests", "8", "--max-tokens", "20", "--json"};
+    args.insert(args.end(), how.begin(), how.end());
+    const RunResult result = RunFathom(args);
+    ASSERT_EQ(result.code, 0) << result.err;
+    const Json json = Json::parse(result.out);
+    EXPECT_EQ(json["done"], 8);
+    EXPECT_GT(json["new_tokens"].get<int64_t>(), 8 * 4 - 1);
+    EXPECT_LE(json["ttft_ms"]["p50"].get<double>(), json["e2e_ms"]["p99"].get<double>());
+  }
+  const RunResult alone = RunFathom({"bench", "serve", "--model", Path("long"), "--requests", "20", "--max-tokens", "30", "--json"});
+  ASSERT_EQ(alone.code, 0) << alone.err;
+  const Json json = Json::parse(alone.out);
+  EXPECT_EQ(json["engine"]["new_tokens"], json["static_batches"]["new_tokens"]);
+  EXPECT_GT(json["ratio"].get<double>(), 0);
+  EXPECT_EQ(RunFathom({"bench", "serve", "--url", "ftp://x"}).code, 2);
+  EXPECT_EQ(RunFathom({"bench", "serve", "--url", "http://127.0.0.1:1"}).code, 2);
+}
+
+TEST_F(ServeProgram, WrongFlagsAreOneLine) {
+  Served served(Path("tiny"));
+  const auto refuse = [&](std::vector<std::string> more, const std::string& what) {
+    const RunResult result = RunFathom(Served::Arguments(Path("tiny"), std::move(more)));
+    EXPECT_EQ(result.code, 2);
+    EXPECT_THAT(result.err, HasSubstr(what));
+    EXPECT_EQ(result.err.find('\n'), result.err.size() - 1);
+    EXPECT_EQ(result.out, "");
+  };
+  refuse({"--max-model-len", "401"}, "--max-model-len 401 is more than the model's context of 400");
+  refuse({"--host", "nowhere"}, "--host must be an address");
+  refuse({"--api-key", ""}, "--api-key must not be empty");
+  const RunResult taken = RunFathom({"serve", "--model", Path("tiny"), "--memory-fraction", "0.05", "--port", std::to_string(served.port)});
+  EXPECT_EQ(taken.code, 2);
+  EXPECT_THAT(taken.err, HasSubstr("cannot bind"));
+}
+
+}  // namespace
+}  // namespace fathom
