@@ -83,7 +83,7 @@ int RunServe(const ServeFlags& flags, const CommonOptions& common) {
   options.compute_threads = common.threads;
   options.version = FATHOM_VERSION;
   const bool is_public = options.http.host != "127.0.0.1" && options.http.host != "localhost" && options.http.host != "::1";
-  const LoadedCheckpoint model = LoadForGeneration(ResolveModelPath(common.model), {.dtype = common.dtype, .device = ResolveDevice(common)});
+  const LoadedCheckpoint model = LoadForGeneration(ResolveModelPath(common.model), LoadOptionsOf(common));
   InterruptGuard guard;
   Serve(model, options, InterruptGuard::Interrupted, [&](const ServeStarted& started) {
     std::printf("%s at %s: %ld tokens of context, a cache of %ld\n", started.name.c_str(), started.url.c_str(), started.max_model_len, started.cache_tokens);
