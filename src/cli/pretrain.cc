@@ -54,7 +54,8 @@ class StepPrinter {
     if (!m.mtp_loss.empty()) line += fmt::format(" | mtp {:.4f}", m.mtp_loss[0]);
     line += fmt::format(" | norm {:.3f} | lr {:.2e} | {:.0f} tok/s | {:.2f} TFLOP/s", m.grad_norm, m.lr, report.tokens_per_s, report.tflop_per_s);
     if (!m.load.empty()) line += fmt::format(" | load {:.1f}%", 100 * m.worst_utilisation);
-    line += fmt::format(" | {} {} left", Bar(static_cast<double>(m.step) / static_cast<double>(num_steps_)), Seconds(report.seconds_left));
+    if (is_terminal_) line += " | " + Bar(static_cast<double>(m.step) / static_cast<double>(num_steps_));
+    line += fmt::format(" | {} left", Seconds(report.seconds_left));
     if (m.skipped) line += " | skipped";
     const bool stays = !is_terminal_ || m.step % 10 == 0 || m.step == num_steps_ || m.skipped || report.evaluation;
     std::printf("%s%s%s", is_terminal_ ? "\r\033[K" : "", line.c_str(), stays ? "\n" : "");
