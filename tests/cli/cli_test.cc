@@ -376,7 +376,7 @@ TEST_F(Cli, AtATerminalCtrlCStopsTheAnswerAndNotTheProgram) {
 }
 
 TEST_F(Cli, AtATerminalALongAnswerIsStoppedByCtrlC) {
-  RunningFathom program({"chat", "--model", Path("long"), "--max-new-tokens", "150000", "--temperature", "2"}, true);
+  RunningFathom program({"chat", "--model", Path("long"), "--max-new-tokens", "150000", "--temperature", "2", "--threads", "1"}, true);
   program.ReadUntil(">>> ");
   // Answers of a random model may end by themselves: ask until one was stopped.
   for (int i = 0; i < 20; ++i) {

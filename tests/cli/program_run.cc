@@ -18,7 +18,7 @@
 namespace fathom {
 namespace {
 
-constexpr int kDeadlineMs = 60000;
+constexpr int kDeadlineMs = 240'000;
 
 [[noreturn]] void Execute(const std::vector<std::string>& args, const std::vector<std::string>& environment) {
   ::unsetenv("FATHOM_MODEL");
@@ -101,7 +101,7 @@ void RunningFathom::Signal(int number) { ::kill(pid_, number); }
 bool RunningFathom::ReadMore() {
   pollfd wait{out_, POLLIN, 0};
   char buffer[4096];
-  if (::poll(&wait, 1, kDeadlineMs) <= 0) throw std::runtime_error("no output within a minute; so far: " + pending_);
+  if (::poll(&wait, 1, kDeadlineMs) <= 0) throw std::runtime_error("no output within four minutes; so far: " + pending_);
   const ssize_t got = ::read(out_, buffer, sizeof buffer);
   if (got <= 0) return false;  // the end (a closed pseudo-terminal is an error)
   pending_.append(buffer, static_cast<size_t>(got));
