@@ -5,18 +5,6 @@
 namespace fathom::cuda {
 namespace {
 
-// The expert of grid slot `slot`: with a slot an expert, itself; with a slot a row, the expert whose first row it is (-1: no expert's).
-__device__ __forceinline__ int ExpertOfSlot(const int32_t* offsets, int experts, bool slot_is_row, int slot, int* shared) {
-  if (!slot_is_row) return slot;
-  if (threadIdx.x == 0) *shared = -1;
-  __syncthreads();
-  for (int e = threadIdx.x; e < experts; e += blockDim.x) {
-    if (offsets[e] == slot && offsets[e + 1] > slot) *shared = e;
-  }
-  __syncthreads();
-  return *shared;
-}
-
 // Block (tile of n, slot): each expert with rows reads its part of the weight once a 16 rows.
 template <typename T, int kColumnTiles, bool kAligned>
 __global__ __launch_bounds__(kRowProductWarps * 32, 2) void GroupedRowsKernel(const T* x, const T* w, T* y, const int32_t* offsets, int n, int k,

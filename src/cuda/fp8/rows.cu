@@ -111,18 +111,6 @@ __device__ __forceinline__ void AddProducts(const T* __restrict__ x, int num_x, 
   }
 }
 
-// The expert that grid slot `slot` works for: a slot an expert, or a slot a row and then the expert whose first row it is (-1: none).
-__device__ __forceinline__ int ExpertOf(const int32_t* offsets, int experts, bool slot_is_row, int slot, int* shared) {
-  if (!slot_is_row) return slot;
-  if (threadIdx.x == 0) *shared = -1;
-  __syncthreads();
-  for (int e = threadIdx.x; e < experts; e += blockDim.x) {
-    if (offsets[e] == slot && offsets[e + 1] > slot) *shared = e;
-  }
-  __syncthreads();
-  return *shared;
-}
-
 template <typename T, int kColumnTiles, bool kAligned>
 __global__ __launch_bounds__(kRowProductWarps * 32, kAligned ? 4 : 2) void Fp8RowsKernel(const __grid_constant__ Fp8RowsParams p, bool slot_is_row) {
   __shared__ float partial[kRowProductWarps][8 * kColumnTiles][kRowProductTile + 1];
@@ -135,7 +123,7 @@ __global__ __launch_bounds__(kRowProductWarps * 32, kAligned ? 4 : 2) void Fp8Ro
   WaitForPrevious();
   int expert = 0, begin = 0, end = p.rows;
   if (p.offsets != nullptr) {
-    expert = ExpertOf(p.offsets, p.experts, slot_is_row, blockIdx.y, &found);
+    expert = ExpertOfSlot(p.offsets, p.experts, slot_is_row, blockIdx.y, &found);
     if (expert < 0) return;
     begin = p.offsets[expert], end = p.offsets[expert + 1];
   }
@@ -169,7 +157,7 @@ __global__ __launch_bounds__(kPlainThreads) void PlainFp8RowsKernel(const __grid
   WaitForPrevious();
   int expert = 0, begin = 0, end = p.rows;
   if (p.offsets != nullptr) {
-    expert = ExpertOf(p.offsets, p.experts, slot_is_row, blockIdx.y, &found);
+    expert = ExpertOfSlot(p.offsets, p.experts, slot_is_row, blockIdx.y, &found);
     if (expert < 0) return;
     begin = p.offsets[expert], end = p.offsets[expert + 1];
   }

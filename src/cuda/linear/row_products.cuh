@@ -95,6 +95,18 @@ __device__ __forceinline__ void RowProducts(const T* __restrict__ x, int64_t x_s
   AddSlices<kColumnTiles>(sums, partial);
 }
 
+// The expert of grid slot `slot`: with a slot an expert, itself; with a slot a row, the expert whose first row it is (-1: no expert's).
+__device__ __forceinline__ int ExpertOfSlot(const int32_t* offsets, int experts, bool slot_is_row, int slot, int* shared) {
+  if (!slot_is_row) return slot;
+  if (threadIdx.x == 0) *shared = -1;
+  __syncthreads();
+  for (int e = threadIdx.x; e < experts; e += blockDim.x) {
+    if (offsets[e] == slot && offsets[e + 1] > slot) *shared = e;
+  }
+  __syncthreads();
+  return *shared;
+}
+
 // The same on the plain arithmetic units, for float32: one row of w by a block of kPlainThreads threads, kRows rows of x. The sum of row m
 // is on every thread of the block afterwards.
 inline constexpr int kPlainThreads = 128;
