@@ -14,20 +14,17 @@ namespace fs = std::filesystem;
 
 constexpr int64_t kContext = 8192;
 
-// DeepSeek-V3's: begin, end and padding first.
-const std::vector<std::string> kSpecialTokens = {"<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜▁pad▁｜>",  "<｜fim▁hole｜>",
-                                                 "<｜fim▁begin｜>",         "<｜fim▁end｜>",         "<｜User｜>", "<｜Assistant｜>"};
-
 void Train(const DataSpec& data, const std::string& family, int64_t vocab_size, const PretrainOptions& options, const fs::path& out) {
   WordCounts words;
   for (const SourceSpec& source : data.sources) {
     words.Merge(CountWords(source, {.family = family, .num_threads = options.num_threads, .stop = options.stop, .show_progress = options.show_progress}).words);
   }
   FATHOM_USER_CHECK(words.size() > 0, "the recipe's data has no text to train a tokenizer on");
-  const TrainedBpe trained = TrainBpe(words, {.vocab_size = vocab_size, .special_tokens = kSpecialTokens, .progress = [&](int64_t) {
+  const std::vector<std::string>& special_tokens = DefaultSpecialTokens();  // begin, end and padding first
+  const TrainedBpe trained = TrainBpe(words, {.vocab_size = vocab_size, .special_tokens = special_tokens, .progress = [&](int64_t) {
                                                 FATHOM_USER_CHECK(!options.stop || !options.stop(), "the training of the tokenizer was interrupted");
                                               }});
-  const GgufVocabulary vocabulary = VocabularyOf(trained, family, kSpecialTokens, kSpecialTokens[0], kSpecialTokens[1], kSpecialTokens[2]);
+  const GgufVocabulary vocabulary = VocabularyOf(trained, family, special_tokens, special_tokens[0], special_tokens[1], special_tokens[2]);
   OutputFolder folder(out);
   WriteFileAtomically(folder.path() / "tokenizer.json", HubTokenizer(vocabulary).dump(2) + "\n");
   WriteFileAtomically(folder.path() / "tokenizer_config.json", HubTokenizerConfig(vocabulary, kContext).dump(2) + "\n");
