@@ -7,12 +7,12 @@
 #include <ATen/ops/randn.h>
 #include <fmt/format.h>
 
-#include <chrono>
 #include <cmath>
 #include <cstdlib>
 #include <string>
 #include <vector>
 
+#include "base/clock.h"
 #include "bench/random_model.h"
 #include "engine/model_runner.h"
 #include "model/weight_table.h"
@@ -21,8 +21,6 @@
 namespace {
 
 using namespace fathom;
-
-double Now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 double CopyBandwidth() {
   const auto options = at::TensorOptions().dtype(at::kBFloat16).device(at::kCUDA);
@@ -86,16 +84,16 @@ int main(int argc, char** argv) {
       for (int64_t i = 0; i < kPrompt; ++i) prompt[i] = static_cast<int32_t>((i * 7919 + b * 104729 + 13) % 102400);
       items.push_back({runner.NewSequence(), prompt});
     }
-    const double prefill_start = Now();
+    const double prefill_start = MonotonicSeconds();
     for (auto& item : items) item.tokens = runner.RunGreedy({item});
-    const double prefill_s = Now() - prefill_start;
+    const double prefill_s = MonotonicSeconds() - prefill_start;
     double start = 0;
     for (int64_t step = 0; step < kWarmUp + steps; ++step) {
-      if (step == kWarmUp) start = Now();
+      if (step == kWarmUp) start = MonotonicSeconds();
       const std::vector<int32_t> next = runner.RunGreedy(items);
       for (int64_t b = 0; b < batch; ++b) items[b].tokens = {next[b]};
     }
-    const double seconds = (Now() - start) / steps;
+    const double seconds = (MonotonicSeconds() - start) / steps;
     const double limit = BytesOfStep(model->config(), batch, kPrompt + kWarmUp + steps / 2) / bandwidth;
     fmt::print("v2-lite bf16 decode, batch {:>3}, context {}: {:.3f} ms a step, {:.1f} tok/s, {:.1f}% of the bytes limit ({:.1f} tok/s), graphs {}, prefill one by one {:.0f} tok/s\n",
                batch, kPrompt, seconds * 1e3, batch / seconds, 100 * limit / seconds, batch / limit, runner.uses_graphs() ? "on" : "off",

@@ -3,20 +3,18 @@
 #include <c10/core/ScalarType.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <iterator>
 #include <string>
 #include <vector>
 
+#include "base/clock.h"
 #include "engine/model_runner.h"
 #include "engine/random.h"
 #include "model/weight_table.h"
 
 namespace fathom {
 namespace {
-
-double Now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 double Median(std::vector<double> values) {
   if (values.empty()) return 0;
@@ -98,11 +96,11 @@ ModelBenchResult BenchDecode(const std::shared_ptr<Model>& model, const ModelBen
   std::vector<double> seconds;
   for (int64_t step = 0; step < kWarmUp + options.new_tokens; ++step) {
     if (options.cancelled && options.cancelled()) break;
-    const double start = Now();
+    const double start = MonotonicSeconds();
     // The tokens or the logits arrive on the CPU: nothing is left running.
     if (runner.picks_tokens()) runner.RunGreedy(items);
     else runner.Run(items, true);
-    if (step >= kWarmUp) seconds.push_back(Now() - start);
+    if (step >= kWarmUp) seconds.push_back(MonotonicSeconds() - start);
   }
   const double context = static_cast<double>(options.prompt_tokens) + static_cast<double>(options.new_tokens) / 2;
   return Summarize(*model, seconds, options.batch, options.batch, context);
@@ -117,13 +115,13 @@ ModelBenchResult BenchPrefill(const std::shared_ptr<Model>& model, const ModelBe
     items.push_back({runner.NewSequence(), RandomTokens(options.prompt_tokens, runner.vocab_size(), b)});
   }
   std::vector<double> seconds;
-  const double begin = Now();
-  for (int64_t run = 0; run <= kMostRuns && (run <= kLeastRuns || Now() - begin < kSeconds); ++run) {
+  const double begin = MonotonicSeconds();
+  for (int64_t run = 0; run <= kMostRuns && (run <= kLeastRuns || MonotonicSeconds() - begin < kSeconds); ++run) {
     if (options.cancelled && options.cancelled()) break;
     for (const ModelRunner::Item& item : items) runner.Truncate(item.sequence, 0);
-    const double start = Now();
+    const double start = MonotonicSeconds();
     runner.Run(items, true);
-    if (run > 0) seconds.push_back(Now() - start);  // the first warms up
+    if (run > 0) seconds.push_back(MonotonicSeconds() - start);  // the first warms up
   }
   return Summarize(*model, seconds, options.batch * options.prompt_tokens, options.batch, static_cast<double>(options.prompt_tokens) / 2);
 }

@@ -1,11 +1,11 @@
 #include "bench/serve_bench.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <iterator>
 #include <numbers>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "engine/engine.h"
 #include "engine/model_runner.h"
@@ -14,8 +14,6 @@
 
 namespace fathom {
 namespace {
-
-double Now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 std::vector<int32_t> RandomPrompt(int64_t length, int64_t vocab_size, uint64_t stream) {
   RandomStream random(7, stream);
@@ -62,16 +60,16 @@ ThroughputResult BenchEngine(const std::shared_ptr<Model>& model, const EngineBe
                    },
                    .on_end = {}});
   }
-  const double start = Now();
+  const double start = MonotonicSeconds();
   while (engine.Step()) ++result.steps;
-  result.seconds = Now() - start;
+  result.seconds = MonotonicSeconds() - start;
   return result;
 }
 
 ThroughputResult BenchStaticBatches(const std::shared_ptr<Model>& model, const EngineBenchOptions& options) {
   const std::vector<RequestLengths> lengths = DrawLengths(options.num_requests, options.mix);
   ThroughputResult result;
-  const double start = Now();
+  const double start = MonotonicSeconds();
   for (size_t first = 0; first < lengths.size(); first += static_cast<size_t>(options.static_batch)) {
     const size_t last = std::min(first + static_cast<size_t>(options.static_batch), lengths.size());
     int64_t prompt_tokens = 0, new_tokens = 0;
@@ -91,7 +89,7 @@ ThroughputResult BenchStaticBatches(const std::shared_ptr<Model>& model, const E
       ++result.steps;
     }
   }
-  result.seconds = Now() - start;
+  result.seconds = MonotonicSeconds() - start;
   return result;
 }
 

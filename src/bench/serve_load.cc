@@ -15,6 +15,7 @@
 #include <thread>
 #include <utility>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/json.h"
 #include "bench/serve_bench.h"
@@ -26,8 +27,6 @@ namespace {
 namespace asio = boost::asio;
 namespace http = boost::beast::http;
 using tcp = asio::ip::tcp;
-
-double Now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 struct Address {
   std::string host, port;
@@ -106,12 +105,12 @@ Measured RunRequest(const ServerLoad& options, const Address& address, const std
   const Json body = {{"model", model},           {"prompt", Words(lengths.prompt_tokens, index)},        {"max_tokens", lengths.new_tokens},
                      {"temperature", 0},         {"ignore_eos", true},                                   {"stream", true},
                      {"stream_options", {{"include_usage", true}}}};
-  const double start = Now();
+  const double start = MonotonicSeconds();
   double last = 0;
   std::string pending;
   try {
     const int status = Exchange(address, options.api_key).Run(http::verb::post, "/v1/completions", body.dump(), [&](const std::string& piece) {
-      const double now = Now();
+      const double now = MonotonicSeconds();
       pending += piece;
       for (size_t end = pending.find("\n\n"); end != std::string::npos; end = pending.find("\n\n")) {
         const std::string event = pending.substr(0, end);
@@ -133,7 +132,7 @@ Measured RunRequest(const ServerLoad& options, const Address& address, const std
   } catch (const std::exception& error) {
     measured.failure = error.what();
   }
-  measured.whole_s = Now() - start;
+  measured.whole_s = MonotonicSeconds() - start;
   measured.is_done = measured.failure.empty();
   return measured;
 }
@@ -157,14 +156,14 @@ LoadResult BenchLoad(const ServerLoad& options) {
   std::vector<Measured> all(lengths.size());
   std::vector<std::thread> threads;
   std::atomic<size_t> next = 0;
-  const double start = Now();
+  const double start = MonotonicSeconds();
   const auto stops = [&] { return options.cancelled && options.cancelled(); };
   if (options.rate > 0) {
     RandomStream random(options.mix.seed, 1);
     double due = start;
     for (size_t i = 0; i < lengths.size() && !stops(); ++i) {
       due -= std::log(1 - random.Uniform()) / options.rate;
-      std::this_thread::sleep_for(std::chrono::duration<double>(std::max(due - Now(), 0.0)));
+      std::this_thread::sleep_for(std::chrono::duration<double>(std::max(due - MonotonicSeconds(), 0.0)));
       threads.emplace_back([&, i] { all[i] = RunRequest(options, address, model, lengths[i], i); });
     }
   } else {
@@ -176,7 +175,7 @@ LoadResult BenchLoad(const ServerLoad& options) {
   }
   for (std::thread& thread : threads) thread.join();
 
-  LoadResult result{.seconds = Now() - start};
+  LoadResult result{.seconds = MonotonicSeconds() - start};
   std::vector<double> first, gaps, whole;
   int64_t num_good = 0;
   for (const Measured& each : all) {

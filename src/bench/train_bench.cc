@@ -1,9 +1,9 @@
 #include "bench/train_bench.h"
 
 #include <algorithm>
-#include <chrono>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "engine/random.h"
 #include "model/weight_table.h"
@@ -11,8 +11,6 @@
 
 namespace fathom {
 namespace {
-
-double Now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 // Random tokens, each with the next as its target.
 std::vector<TrainBatch> RandomBatches(const Model& model, const TrainBenchOptions& options) {
@@ -44,9 +42,9 @@ TrainBenchResult BenchTrain(const std::shared_ptr<Model>& model, const TrainBenc
   std::vector<double> seconds;
   for (int64_t step = 0; step < options.warmup_steps + options.steps; ++step) {
     if (options.cancelled && options.cancelled()) break;
-    const double start = Now();
+    const double start = MonotonicSeconds();
     const StepMetrics metrics = trainer.Step(batches);  // ends with the metrics on the host: nothing is left running but the biases' update
-    if (step >= options.warmup_steps) seconds.push_back(Now() - start);
+    if (step >= options.warmup_steps) seconds.push_back(MonotonicSeconds() - start);
     if (step == 0) result.first_loss = metrics.loss;
     result.last_loss = metrics.loss;
   }

@@ -38,17 +38,11 @@ struct BenchFlags {
   ServeBenchFlags serve;
 };
 
-std::string DtypeFlag(at::ScalarType dtype) { return dtype == at::kBFloat16 ? "bf16" : dtype == at::kHalf ? "fp16" : "fp32"; }
-
-at::ScalarType ParseDtype(const std::string& flag) {
-  return flag == "fp32" ? at::kFloat : flag == "fp16" ? at::kHalf : at::kBFloat16;
-}
-
 double Percent(double part, double whole) { return whole > 0 ? 100 * part / whole : 0; }
 
 std::shared_ptr<Model> LoadOrMake(const BenchFlags& flags, const CommonOptions& common) {
   if (!flags.config.empty()) {
-    return MakeRandomModel(NamedConfig(flags.config), {.dtype = ParseDtype(common.dtype), .device = ResolveDevice(common),
+    return MakeRandomModel(NamedConfig(flags.config), {.dtype = DtypeOfFlag(common.dtype), .device = ResolveDevice(common),
                                                        .device_layers = common.gpu_layers, .host_experts = common.cpu_moe});
   }
   return LoadForGeneration(ResolveModelPath(common.model), LoadOptionsOf(common, false)).loaded.model;
@@ -68,7 +62,7 @@ int BenchModel(const BenchFlags& flags, const CommonOptions& common) {
   const double gflop_per_s = result.flop_per_step / result.seconds_per_step / 1e9;
   if (common.json) {
     const OrderedJson json = {{"benchmark", flags.kind},
-                        {"dtype", DtypeFlag(dtype)},
+                        {"dtype", FlagOfDtype(dtype)},
                         {"device", model->options().device.str()},
                         {"threads", at::get_num_threads()},
                         {"batch", flags.batch},
@@ -86,7 +80,7 @@ int BenchModel(const BenchFlags& flags, const CommonOptions& common) {
     std::printf("%s\n", json.dump().c_str());
     return kExitDone;
   }
-  std::printf("%s, %s on %s, %d threads: batch %ld, %ld tokens of prompt\n", flags.kind.c_str(), DtypeFlag(dtype).c_str(),
+  std::printf("%s, %s on %s, %d threads: batch %ld, %ld tokens of prompt\n", flags.kind.c_str(), FlagOfDtype(dtype).c_str(),
               model->options().device.str().c_str(), at::get_num_threads(), flags.batch, flags.prompt_tokens);
   std::printf("  %10.1f tok/s    %.3f ms a step (median of %ld)\n", result.tokens_per_s, 1e3 * result.seconds_per_step, result.steps);
   std::printf("  %10.1f GB/s     %.3f GB a step", gb_per_s, result.bytes_per_step / 1e9);
@@ -98,11 +92,11 @@ int BenchModel(const BenchFlags& flags, const CommonOptions& common) {
 }
 
 int RunOpsBench(const CommonOptions& common) {
-  const at::ScalarType dtype = ParseDtype(common.dtype);
+  const at::ScalarType dtype = DtypeOfFlag(common.dtype);
   const MachineLimits limits = MeasureLimits(at::kCPU, dtype);
   OrderedJson list = OrderedJson::array();
   if (!common.json) {
-    std::printf("%d threads, %s; measured limits: %.1f GB/s read, %.1f GFLOP/s product\n", at::get_num_threads(), DtypeFlag(dtype).c_str(),
+    std::printf("%d threads, %s; measured limits: %.1f GB/s read, %.1f GFLOP/s product\n", at::get_num_threads(), FlagOfDtype(dtype).c_str(),
                 limits.memory_gb_per_s, limits.matrix_gflop_per_s);
   }
   for (const OpResult& op : BenchOps({.dtype = dtype})) {
@@ -116,7 +110,7 @@ int RunOpsBench(const CommonOptions& common) {
     list.push_back({{"name", op.name}, {"shape", op.shape}, {"us", 1e6 * op.seconds}, {"bytes", op.bytes}, {"flop", op.flop}, {"percent_of_limit", percent}});
   }
   if (common.json) {
-    const OrderedJson json = {{"benchmark", "ops"}, {"dtype", DtypeFlag(dtype)}, {"threads", at::get_num_threads()},
+    const OrderedJson json = {{"benchmark", "ops"}, {"dtype", FlagOfDtype(dtype)}, {"threads", at::get_num_threads()},
                               {"machine", {{"memory_gb_per_s", limits.memory_gb_per_s}, {"matrix_gflop_per_s", limits.matrix_gflop_per_s}}}, {"ops", list}};
     std::printf("%s\n", json.dump().c_str());
   }

@@ -32,8 +32,6 @@ TrainBenchOptions OptionsOf(const TrainBenchFlags& flags, const ModelConfig& con
   return options;
 }
 
-std::string NameOf(at::ScalarType dtype) { return dtype == at::kBFloat16 ? "bf16" : dtype == at::kHalf ? "fp16" : "fp32"; }
-
 }  // namespace
 
 int BenchTrainVerb(const TrainBenchFlags& flags, const std::string& config_name, int64_t batch, int64_t tokens, const CommonOptions& common) {
@@ -41,14 +39,14 @@ int BenchTrainVerb(const TrainBenchFlags& flags, const std::string& config_name,
   const c10::Device device = ResolveDevice(common);
   const ModelConfig config = NamedConfig(config_name);
   const TrainBenchOptions options = OptionsOf(flags, config, batch, tokens);
-  const at::ScalarType dtype = common.dtype == "fp32" ? at::kFloat : common.dtype == "fp16" ? at::kHalf : at::kBFloat16;
+  const at::ScalarType dtype = DtypeOfFlag(common.dtype);
   const double limit = MeasureLimits(device, at::kBFloat16).matrix_gflop_per_s / 1e3;
   InterruptGuard guard;
   const TrainBenchResult result = BenchTrain(MakeRandomModel(config, {.dtype = dtype, .device = device, .fp8_training = flags.fp8}), options);
   if (InterruptGuard::Interrupted()) return kExitInterrupted;
   const double tflop_per_s = result.flop_per_step / result.seconds_per_step / 1e12, gib = result.peak_bytes / (1 << 30);
   if (common.json) {
-    const OrderedJson json = {{"benchmark", "train"}, {"config", config_name}, {"device", device.str()}, {"dtype", NameOf(dtype)},
+    const OrderedJson json = {{"benchmark", "train"}, {"config", config_name}, {"device", device.str()}, {"dtype", FlagOfDtype(dtype)},
                               {"moments", flags.moments}, {"masters", flags.masters}, {"recompute", flags.recompute}, {"fp8", flags.fp8}, {"batch", batch},
                               {"tokens", tokens}, {"microbatches", flags.microbatches}, {"steps", result.steps}, {"parameters", result.parameters},
                               {"active_parameters", result.active_parameters}, {"tokens_per_s", result.tokens_per_s},
@@ -59,7 +57,7 @@ int BenchTrainVerb(const TrainBenchFlags& flags, const std::string& config_name,
     return kExitDone;
   }
   std::printf("train %s on %s: weights %s, masters %s, moments %s, recompute %s, products %s; %ld x %ld tokens in %ld microbatches\n", config_name.c_str(),
-              device.str().c_str(), NameOf(dtype).c_str(), flags.masters.c_str(), flags.moments.c_str(), flags.recompute.c_str(), flags.fp8 ? "FP8" : NameOf(dtype).c_str(), batch, tokens,
+              device.str().c_str(), FlagOfDtype(dtype).c_str(), flags.masters.c_str(), flags.moments.c_str(), flags.recompute.c_str(), flags.fp8 ? "FP8" : FlagOfDtype(dtype).c_str(), batch, tokens,
               flags.microbatches);
   std::printf("  %.3fB parameters, %.3fB active\n", static_cast<double>(result.parameters) / 1e9, static_cast<double>(result.active_parameters) / 1e9);
   std::printf("  %10.0f tok/s     %.2f ms a step (median of %ld)\n", result.tokens_per_s, 1e3 * result.seconds_per_step, result.steps);

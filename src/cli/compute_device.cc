@@ -52,6 +52,14 @@ c10::Device ResolveDevice(const CommonOptions& common) {
   return device;
 }
 
+c10::ScalarType DtypeOfFlag(const std::string& flag) {
+  return flag == "fp32" ? c10::ScalarType::Float : flag == "fp16" ? c10::ScalarType::Half : c10::ScalarType::BFloat16;
+}
+
+std::string FlagOfDtype(c10::ScalarType dtype) {
+  return dtype == c10::ScalarType::BFloat16 ? "bf16" : dtype == c10::ScalarType::Half ? "fp16" : "fp32";
+}
+
 LoadOptions LoadOptionsOf(const CommonOptions& common, bool need_tokenizer) {
   return {.dtype = common.dtype, .device = ResolveDevice(common), .gpu_layers = common.gpu_layers, .cpu_moe = common.cpu_moe,
           .need_tokenizer = need_tokenizer};

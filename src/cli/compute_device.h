@@ -2,6 +2,7 @@
 #pragma once
 
 #include <c10/core/Device.h>
+#include <c10/core/ScalarType.h>
 
 #include <string>
 
@@ -16,6 +17,10 @@ void PrepareCompute(const CommonOptions& common);
 
 // The device of --device; auto is cuda where it works. Called by verbs that compute, before their first tensor.
 c10::Device ResolveDevice(const CommonOptions& common);
+
+// The dtype that --dtype names where no checkpoint has one of its own: bf16 for auto. And a dtype's name there.
+c10::ScalarType DtypeOfFlag(const std::string& flag);
+std::string FlagOfDtype(c10::ScalarType dtype);
 
 // How a verb's model is loaded, as the flags say.
 LoadOptions LoadOptionsOf(const CommonOptions& common, bool need_tokenizer = true);

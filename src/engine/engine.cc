@@ -6,6 +6,7 @@
 #include <span>
 #include <utility>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "engine/parallel.h"
 #include "engine/prompt_lookup.h"
@@ -14,8 +15,6 @@ namespace fathom {
 namespace {
 
 constexpr int64_t kPromptRows = 128;  // of logits of a prompt at a time: 66 MB of float32 at V3's vocabulary
-
-double Now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 }  // namespace
 
@@ -72,7 +71,7 @@ std::optional<RequestId> Engine::Submit(GenerationRequest request, Callbacks cal
   auto added = std::make_unique<Request>();
   added->what = std::make_shared<const GenerationRequest>(std::move(request));
   added->callbacks = std::move(callbacks);
-  added->submitted = Now();
+  added->submitted = MonotonicSeconds();
   added->timings.prompt_tokens = num_prompt;
   for (int64_t i = 0; i < added->what->num_samples; ++i) added->answers.emplace_back(added->what, tokenizer_, i, most_new);
   added->sequences.assign(added->answers.size(), 0);
@@ -167,7 +166,7 @@ Engine::Output Engine::Run(const std::vector<PlannedItem>& plan) {
   std::vector<std::vector<int32_t>> with_drafts;
   with_drafts.reserve(plan.size());
   Output output{.is_greedy = runner_->picks_tokens()};
-  const double now = Now();
+  const double now = MonotonicSeconds();
   int64_t num_begun = 0;
   for (const PlannedItem& item : plan) {
     Request& request = *owners_.at(item.sequence).first;
@@ -265,7 +264,7 @@ void Engine::Postprocess(const std::vector<PlannedItem>& plan, const Output& out
 void Engine::Take(Request& request, const PlannedItem& item, size_t sample, const Output& output, const Chosen& chosen, int64_t first_row) {
   const bool is_first = request.first_token == 0;
   if (is_first) {
-    request.first_token = Now();
+    request.first_token = MonotonicSeconds();
     counts_.prompt_tokens += request.timings.prompt_tokens;
   }
   std::vector<int32_t> tokens;
@@ -327,7 +326,7 @@ void Engine::CloseSample(Request& request, size_t sample) {
 
 void Engine::EndRequest(Request& request, std::exception_ptr error) {
   for (size_t i = 0; i < request.sequences.size(); ++i) CloseSample(request, i);
-  const double now = Now();
+  const double now = MonotonicSeconds();
   Timings& timings = request.timings;
   for (Answer& answer : request.answers) {
     if (!answer.done() && !error) {

@@ -1,17 +1,15 @@
 #include "serve/call_runner.h"
 
 #include <algorithm>
-#include <chrono>
 #include <iterator>
 #include <string>
 #include <utility>
 
+#include "base/clock.h"
 #include "serve/api_error.h"
 
 namespace fathom {
 namespace {
-
-double Now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 class CallRunner : public std::enable_shared_from_this<CallRunner> {
  public:
@@ -57,14 +55,14 @@ class CallRunner : public std::enable_shared_from_this<CallRunner> {
     request.prompt = call_.prompts[prompt_idx];
     // On the engine's thread: measured here, told on the connection's.
     auto last = std::make_shared<std::vector<double>>(static_cast<size_t>(request.num_samples), 0.0);
-    const double begun = Now();
+    const double begun = MonotonicSeconds();
     Metrics* metrics = context_.metrics;
     Engine::Callbacks callbacks;
     auto finish = std::make_shared<FinishReason>(FinishReason::kNone);
     callbacks.on_delta = [self = shared_from_this(), prompt_idx, last, begun, metrics, finish](const Delta& delta) {
       if (!delta.tokens.empty()) {
         double& before = (*last)[static_cast<size_t>(delta.index)];
-        const double now = Now();
+        const double now = MonotonicSeconds();
         if (before > 0) metrics->ObserveToken(now - before);
         else if (delta.index == 0) metrics->ObserveFirstToken(now - begun);
         before = now;
@@ -75,7 +73,7 @@ class CallRunner : public std::enable_shared_from_this<CallRunner> {
     };
     callbacks.on_end = [self = shared_from_this(), begun, metrics, finish](const Timings& timings, const std::exception_ptr& error) {
       const char* reason = error ? "error" : *finish == FinishReason::kLength ? "length" : *finish == FinishReason::kStop ? "stop" : "abort";
-      metrics->ObserveRequest({.timings = timings, .seconds = Now() - begun, .finish = reason});
+      metrics->ObserveRequest({.timings = timings, .seconds = MonotonicSeconds() - begun, .finish = reason});
       self->responder_.Post([self, timings, error] { self->OnEnd(timings, error); });
     };
     const auto id = context_.model->engine->Submit(std::move(request), std::move(callbacks));

@@ -4,12 +4,12 @@
 #include <ATen/core/Generator.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <fstream>
 #include <numbers>
 #include <utility>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
@@ -26,8 +26,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int64_t kMaxShardBytes = int64_t{5} << 30;
-
-double Now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 class Run {
  public:
@@ -58,7 +56,7 @@ class Run {
     SnapshotWriter snapshots(Snapshots(), recipe_.keep);
     PretrainResult result;
     while (trainer_->step() < recipe_.steps) {
-      const double start = Now();
+      const double start = MonotonicSeconds();
       const std::vector<TrainBatch> batches = NextBatches(recipe_.RowsAt(trainer_->step() + 1));
       if (batches.empty()) {
         result.data_ended = true;
@@ -68,7 +66,7 @@ class Run {
       StepReport report;
       report.metrics = trainer_->Step(batches);
       if (recipe_.evaluate_every > 0 && trainer_->step() % recipe_.evaluate_every == 0) report.evaluation = Evaluate();
-      Fill(report, Now() - start);
+      Fill(report, MonotonicSeconds() - start);
       log.Write(report);
       on_step(report);
       const bool stops = options_.stop && options_.stop();
