@@ -19,7 +19,7 @@
 #include "checkpoint/output_folder.h"
 #include "checkpoint/weight_source.h"
 #include "cli/arguments.h"
-#include "cli/common_options.h"
+#include "cli/verb_options.h"
 #include "cli/verbs.h"
 #include "engine/catalogue.h"
 #include "text/gguf_vocabulary.h"

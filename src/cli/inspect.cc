@@ -14,7 +14,7 @@
 #include "base/json.h"
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/weight_source.h"
-#include "cli/common_options.h"
+#include "cli/verb_options.h"
 #include "cli/verbs.h"
 #include "engine/catalogue.h"
 #include "model/config.h"

@@ -7,7 +7,7 @@
 
 #include "base/error.h"
 #include "base/json.h"
-#include "cli/common_options.h"
+#include "cli/verb_options.h"
 #include "cli/verbs.h"
 #include "engine/catalogue.h"
 

@@ -13,7 +13,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "cli/arguments.h"
-#include "cli/common_options.h"
+#include "cli/verb_options.h"
 #include "cli/verbs.h"
 #include "engine/catalogue.h"
 #include "text/chat_template.h"

@@ -3,7 +3,7 @@
 //   VerbFunction AddTokenize(CLI::App& app, CommonOptions& common) {
 //     auto flags = std::make_shared<TokenizeFlags>();
 //     CLI::App* verb = app.add_subcommand("tokenize", "text to token ids and back");
-//     AddCommonOptions(*verb, common, kModelFlag | kJsonFlag);      // cli/common_options.h
+//     AddCommonOptions(*verb, common, kModelFlag | kJsonFlag);      // cli/verb_options.h
 //     AddText(*verb, "--text", flags->text, "the text");            // cli/arguments.h
 //     verb->footer("Examples:\n  fathom tokenize --text 'Hello'");
 //     return [flags, &common] { return RunTokenize(*flags, common); };

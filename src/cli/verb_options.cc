@@ -1,4 +1,4 @@
-#include "cli/common_options.h"
+#include "cli/verb_options.h"
 
 #include <CLI/CLI.hpp>
 
