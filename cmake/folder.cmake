@@ -20,7 +20,12 @@ function(fathom_folder name)
   target_link_libraries(fathom_${name} PUBLIC ${ARG_DEPS})
 endfunction()
 
-# fathom_test(NAME DEPS ...): one GoogleTest program `test_NAME` from all *_test.cc files of the folder.
+# Tests wait for the compiler more than for themselves.
+if(NOT FATHOM_SANITIZE)
+  set(FATHOM_TEST_OPTIONS -O1)
+endif()
+
+# fathom_test(NAME DEPS ...): one GoogleTest program `test_NAME` from all .cc files of the folder.
 function(fathom_test name)
   cmake_parse_arguments(ARG "" "" "DEPS" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cc)
@@ -29,8 +34,7 @@ function(fathom_test name)
   endif()
   add_executable(test_${name} ${sources})
   target_include_directories(test_${name} PRIVATE ${CMAKE_SOURCE_DIR}/tests)
-  target_compile_definitions(test_${name} PRIVATE
-    FATHOM_SOURCE_DIR="${CMAKE_SOURCE_DIR}" FATHOM_BINARY_DIR="${CMAKE_BINARY_DIR}")
-  target_link_libraries(test_${name} PRIVATE ${ARG_DEPS} GTest::gtest GTest::gtest_main GTest::gmock)
+  target_compile_options(test_${name} PRIVATE ${FATHOM_TEST_OPTIONS})
+  target_link_libraries(test_${name} PRIVATE ${ARG_DEPS} test_places GTest::gtest GTest::gtest_main GTest::gmock)
   add_test(NAME ${name} COMMAND test_${name} --gtest_brief=1)
 endfunction()

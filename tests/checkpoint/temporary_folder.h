@@ -9,6 +9,8 @@
 #include <string>
 #include <string_view>
 
+#include "places.h"
+
 namespace fathom {
 
 class TemporaryFolder {
@@ -35,7 +37,7 @@ class TemporaryFolder {
   std::filesystem::path path_;
 };
 
-inline std::filesystem::path TestData(const std::string& name) { return std::filesystem::path(FATHOM_SOURCE_DIR) / "tests/checkpoint/data" / name; }
+inline std::filesystem::path TestData(const std::string& name) { return SourceFolder() / "tests/checkpoint/data" / name; }
 
 // The message of the E that `call` throws, "" (and a failed test) when it throws none.
 template <typename E, typename Call>

@@ -15,6 +15,7 @@
 #include "base/json.h"
 #include "cli/program_run.h"
 #include "cli/tiny_model.h"
+#include "places.h"
 
 namespace fathom {
 namespace {
@@ -296,7 +297,7 @@ TEST_F(Cli, ScoreWritesLogitsAndThoseOfTheMtpModule) {
 
 TEST_F(Cli, AFullDiskIsTheMachinesFailure) {
   if (!fs::exists("/dev/full")) GTEST_SKIP();
-  const std::string command = std::string(FATHOM_BINARY_DIR) + "/fathom models > /dev/full 2> " + Path("err");
+  const std::string command = (BinaryFolder() / "fathom").string() + " models > /dev/full 2> " + Path("err");
   const int status = std::system(command.c_str());
   EXPECT_EQ(WEXITSTATUS(status), 1);
   EXPECT_THAT(ReadFile(Path("err")), HasSubstr("error: cannot write to standard output"));

@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "cli/program_run.h"
+#include "places.h"
 
 namespace fathom {
 namespace {
@@ -18,8 +19,8 @@ namespace fs = std::filesystem;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 
-const fs::path kModels = fs::path(FATHOM_SOURCE_DIR) / "tests/checkpoint/data/models";
-const fs::path kConfigs = fs::path(FATHOM_SOURCE_DIR) / "tests/model/configs";
+const fs::path kModels = SourceFolder() / "tests/checkpoint/data/models";
+const fs::path kConfigs = SourceFolder() / "tests/model/configs";
 
 class Convert : public ::testing::Test {
  protected:

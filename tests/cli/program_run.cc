@@ -1,4 +1,5 @@
 #include "cli/program_run.h"
+#include "places.h"
 
 #include <poll.h>
 #include <pty.h>
@@ -29,7 +30,7 @@ constexpr int kDeadlineMs = 240'000;
   std::vector<char*> argv = {::strdup("fathom")};
   for (const std::string& arg : args) argv.push_back(::strdup(arg.c_str()));
   argv.push_back(nullptr);
-  ::execv(FATHOM_BINARY_DIR "/fathom", argv.data());
+  ::execv((BinaryFolder() / "fathom").c_str(), argv.data());
   ::_exit(127);
 }
 

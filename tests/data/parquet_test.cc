@@ -5,6 +5,7 @@
 
 #include "data/record_reader.h"
 #include "data/small_corpus.h"
+#include "places.h"
 
 namespace fathom {
 namespace {
@@ -12,12 +13,12 @@ namespace {
 namespace fs = std::filesystem;
 using ::testing::HasSubstr;
 
-const fs::path kFile = FATHOM_SOURCE_DIR "/tests/data/files/texts.parquet";
+const fs::path kFile = SourceFolder() / "tests/data/files/texts.parquet";
 
 class Parquet : public ::testing::Test {
  protected:
   void SetUp() override {
-    if (!fs::exists(FATHOM_BINARY_DIR "/libfathom_parquet.so")) GTEST_SKIP() << "libfathom_parquet.so is not built (no pyarrow)";
+    if (!fs::exists(BinaryFolder() / "libfathom_parquet.so")) GTEST_SKIP() << "libfathom_parquet.so is not built (no pyarrow)";
   }
   static std::vector<Record> RecordsOf(const fs::path& path, const std::string& column) {
     const auto reader = OpenRecords({path, FileFormat::kParquet}, DocumentUnit::kFile, column);

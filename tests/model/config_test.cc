@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "places.h"
 
 namespace fathom {
 namespace {
@@ -13,7 +14,7 @@ namespace {
 using ::testing::HasSubstr;
 
 Json Released(const std::string& name) {
-  return ReadJsonFile(std::string(FATHOM_SOURCE_DIR) + "/tests/model/configs/" + name + ".json");
+  return ReadJsonFile(SourceFolder() / "tests/model/configs" / (name + ".json"));
 }
 
 std::string ErrorOf(const Json& json) {

@@ -1,4 +1,5 @@
 #include "model/weight_table.h"
+#include "places.h"
 
 #include <gtest/gtest.h>
 
@@ -9,7 +10,7 @@ namespace fathom {
 namespace {
 
 ModelConfig Released(const std::string& name) {
-  return ParseModelConfig(ReadJsonFile(std::string(FATHOM_SOURCE_DIR) + "/tests/model/configs/" + name + ".json"), name);
+  return ParseModelConfig(ReadJsonFile(SourceFolder() / "tests/model/configs" / (name + ".json")), name);
 }
 
 TEST(WeightTable, CountsDeepseekV3AsItsReportDoes) {

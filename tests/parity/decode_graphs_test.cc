@@ -10,6 +10,7 @@
 #include "engine/decode_graphs.h"
 #include "engine/model_runner.h"
 #include "ops/test_device.h"
+#include "places.h"
 
 namespace fathom::parity {
 namespace {
@@ -27,7 +28,7 @@ class DecodeGraphsOf : public ::testing::TestWithParam<const char*> {
  protected:
   void SetUp() override {
     if (!ops::TestDevice().is_cuda()) GTEST_SKIP() << "FATHOM_TEST_DEVICE is not cuda";
-    const std::filesystem::path folder = std::filesystem::path(FATHOM_SOURCE_DIR) / "tests/parity/goldens" / GetParam();
+    const std::filesystem::path folder = SourceFolder() / "tests/parity/goldens" / GetParam();
     ModelOptions options;
     options.dtype = at::kFloat;
     options.device = ops::TestDevice();

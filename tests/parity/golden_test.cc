@@ -13,6 +13,7 @@
 #include "checkpoint/checkpoint.h"
 #include "ops/test_device.h"
 #include "parity/parity_run.h"
+#include "places.h"
 
 namespace fathom::parity {
 namespace {
@@ -25,7 +26,7 @@ class Golden : public ::testing::TestWithParam<const char*> {
  protected:
   void SetUp() override {
     if (ops::TestDevice().is_cuda() && std::string(GetParam()) == "v32_ties") GTEST_SKIP() << "among equal scores a GPU's topk takes others";
-    folder_ = std::filesystem::path(FATHOM_SOURCE_DIR) / "tests/parity/goldens" / GetParam();
+    folder_ = SourceFolder() / "tests/parity/goldens" / GetParam();
     checkpoint_ = Checkpoint::Open(folder_);
     ModelOptions options;
     options.dtype = at::kFloat;

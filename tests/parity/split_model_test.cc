@@ -11,6 +11,7 @@
 #include "model/placement.h"
 #include "ops/test_device.h"
 #include "parity/parity_run.h"
+#include "places.h"
 
 namespace fathom::parity {
 namespace {
@@ -58,7 +59,7 @@ class SplitModel : public ::testing::TestWithParam<std::tuple<const char*, Split
 TEST_P(SplitModel, GivesTheLogitsAndTokensOfTheWhole) {
   if (!ops::TestDevice().is_cuda()) GTEST_SKIP() << "FATHOM_TEST_DEVICE is not cuda";
   const auto& [name, split] = GetParam();
-  const std::filesystem::path folder = std::filesystem::path(FATHOM_SOURCE_DIR) / "tests/parity/goldens" / name;
+  const std::filesystem::path folder = SourceFolder() / "tests/parity/goldens" / name;
   const auto whole = LoadModel(Checkpoint::Open(folder), {.dtype = at::kFloat});
   const auto model = LoadModel(Checkpoint::Open(folder), {.dtype = at::kFloat, .device = ops::TestDevice(), .device_layers = split.device_layers,
                                                           .host_experts = split.host_experts});

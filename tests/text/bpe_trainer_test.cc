@@ -1,3 +1,4 @@
+#include "places.h"
 #include "text/bpe_trainer.h"
 
 #include <gmock/gmock.h>
@@ -18,7 +19,7 @@ WordCounts CountsOf(const std::vector<std::string>& texts, const std::string& fa
 }
 
 TEST(BpeTrainer, LearnsWhatHuggingFacesTrainerLearns) {
-  const Json cases = ReadJsonFile(FATHOM_SOURCE_DIR "/tests/text/data/bpe_goldens.json");
+  const Json cases = ReadJsonFile(SourceFolder() / "tests/text/data/bpe_goldens.json");
   ASSERT_GE(cases.size(), 7u);
   for (const Json& golden : cases) {
     const auto special = golden["special_tokens"].get<std::vector<std::string>>();

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/json.h"
+#include "places.h"
 #include "text/jinja/template.h"
 
 namespace fathom {
@@ -15,7 +16,7 @@ namespace {
 
 std::string GoldensPath() {
   const char* given = std::getenv("FATHOM_JINJA_GOLDENS");
-  return given != nullptr ? given : std::string(FATHOM_SOURCE_DIR) + "/tests/text/data/jinja_goldens.jsonl";
+  return given != nullptr ? given : (SourceFolder() / "tests/text/data/jinja_goldens.jsonl").string();
 }
 
 struct Outcome {

@@ -5,13 +5,14 @@
 #include <vector>
 
 #include "base/json.h"
+#include "places.h"
 #include "text/tokenizer.h"
 
 namespace fathom {
 namespace {
 
 const Json& Goldens() {
-  static const Json kGoldens = ReadJsonFile(FATHOM_SOURCE_DIR "/tests/text/data/tokenizer_goldens.json");
+  static const Json kGoldens = ReadJsonFile(SourceFolder() / "tests/text/data/tokenizer_goldens.json");
   return kGoldens;
 }
 
