@@ -8,6 +8,7 @@
 #include "serve/answer_format.h"
 #include "serve/anthropic.h"
 #include "serve/api_error.h"
+#include "serve/static_files.h"
 
 namespace fathom {
 namespace {
@@ -122,6 +123,9 @@ void Service::Answer(const HttpRequest& request, const Responder& responder) {
       if (model["id"] == name) return Send(responder, model);
     }
     throw ApiError(404, fmt::format("the model '{}' is not served here", name.substr(0, 100)), "model", "model_not_found");
+  }
+  if (const StaticFile file = FindStaticFile(request.path); !file.bytes.empty() && method == "GET") {
+    return responder.Send(200, file.content_type, std::string(file.bytes), StaticFileHeaders());
   }
   bool path_is_known = false;
   for (const Route& route : Routes()) {
