@@ -68,7 +68,9 @@ case $set in
       echo "$stamp" > "$venv/.stamp"
     fi ;;
   test)
-    packages="transformers==5.17.0 safetensors==0.8.0 tokenizers>=0.22 gguf==0.19.0 jinja2==3.1.6 numpy openai==3.54.0"
+    # The page's test runs in Debian's Chromium; Ubuntu has it as a snap alone, and there that test is left out.
+    if grep -qx 'ID=debian' /etc/os-release; then install_system_packages chromium; fi
+    packages="transformers==5.17.0 safetensors==0.8.0 tokenizers>=0.22 gguf==0.19.0 jinja2==3.1.6 numpy openai==3.54.0 playwright==1.56.0"
     torch_home=.venv
     python3 -c 'import sys' && [ -d .venv/lib ] && ls .venv/lib/python3*/site-packages/torch/lib/libtorch_cuda_linalg.so >/dev/null 2>&1 || torch_home=own
     stamp="$packages $TORCH $torch_home"

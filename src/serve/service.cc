@@ -74,6 +74,12 @@ const std::vector<Service::Route>& Service::Routes() {
   return kRoutes;
 }
 
+std::vector<std::pair<std::string, std::string>> Service::Endpoints() {
+  std::vector<std::pair<std::string, std::string>> endpoints;
+  for (const Route& route : Routes()) endpoints.emplace_back(route.method, route.path);
+  return endpoints;
+}
+
 Service::Service(ServedModel model, ServiceOptions options) : model_(std::move(model)), options_(std::move(options)) {}
 
 void Service::Handle(const HttpRequest& request, const Responder& responder) {

@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "serve/call_runner.h"
@@ -28,6 +29,8 @@ class Service {
   // No new work is taken: /ready says so, the rest goes on.
   void Drain() { is_draining_ = true; }
 
+  // Method and path of each endpoint, without the page's files.
+  static std::vector<std::pair<std::string, std::string>> Endpoints();
   Metrics& metrics() { return metrics_; }
   const ServedModel& model() const { return model_; }
   // Set where /metrics shall count connections.
