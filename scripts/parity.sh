@@ -21,6 +21,7 @@ $python tests/parity/checkpoint_parity.py build/fathom | tee "$log"; count "${PI
 $python tests/text/compare_tokenizers.py --program build/fathom --texts 500 --seed "$RANDOM" | tee "$log"; count "${PIPESTATUS[0]}"
 $python tests/text/compare_bpe_trainer.py --program build/fathom --seed "$RANDOM" | tee "$log"; count "${PIPESTATUS[0]}"
 $python tests/serve/openai_client.py build/fathom | tee "$log"; count "${PIPESTATUS[0]}"
+$python tests/serve/deploy_test.py build/fathom | tee "$log"; count "${PIPESTATUS[0]}"
 if command -v chromium >/dev/null; then $python tests/serve/page_test.py build/fathom | tee "$log"; count "${PIPESTATUS[0]}"; fi
 $python tests/text/compare_jinja.py build/test_text 3000 1 | tee "$log"; count "${PIPESTATUS[0]}"
 echo "$passed passed, $failed failed"
