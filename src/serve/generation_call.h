@@ -33,6 +33,9 @@ void ReadCommonFields(const JsonFields& fields, const ServedModel& model, Genera
 // Checks the prompt's length and the ids, and cuts the answer's length to what fits. `most_new` below 0: as long as fits.
 void FitIntoContext(const ServedModel& model, int64_t most_new, GenerationCall& call);
 
+// A prompt or several: a text, an array of texts, of token ids, or of arrays of them; into call.prompts and call.prompt_texts.
+void ReadPrompts(const JsonFields& fields, const char* name, const ServedModel& model, GenerationCall& call);
+
 // The name of the model that a body asks for; 404 for one that is not served here.
 std::string ReadModelName(const JsonFields& fields, const ServedModel& model);
 

@@ -8,6 +8,7 @@
 #include "serve/answer_format.h"
 #include "serve/anthropic.h"
 #include "serve/api_error.h"
+#include "serve/embeddings.h"
 #include "serve/static_files.h"
 
 namespace fathom {
@@ -56,6 +57,7 @@ const std::vector<Service::Route>& Service::Routes() {
       {"GET", "/props", true, [](Service& s, J, R r) { s.Send(r, s.Props()); }},
       {"POST", "/v1/chat/completions", true, [](Service& s, J b, R r) { s.Call(ReadChatCall(b, s.model_), true, NewChatFormat, r); }},
       {"POST", "/v1/completions", true, [](Service& s, J b, R r) { s.Call(ReadCompletionCall(b, s.model_), false, NewCompletionFormat, r); }},
+      {"POST", "/v1/embeddings", true, [](Service& s, J b, R r) { AnswerEmbeddings(b, s.model_, s.CommonHeaders(), r); }},
       {"POST", "/v1/messages", true, [](Service& s, J b, R r) { s.Call(ReadMessagesCall(b, s.model_, false), true, NewMessagesFormat, r); }},
       {"POST", "/v1/messages/count_tokens", true, [](Service& s, J b, R r) {
          s.Send(r, {{"input_tokens", ReadMessagesCall(b, s.model_, true).prompts[0].size()}});
