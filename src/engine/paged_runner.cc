@@ -141,7 +141,7 @@ std::vector<float> PagedRunner::Embed(std::span<const int32_t> tokens, Pooling p
   const at::Tensor hidden_TD = model_->Forward(batch, {.attention = attention.get(), .routing = nullptr});
   const at::Tensor rows_TD = (pooling == Pooling::kLast ? hidden_TD.narrow(0, hidden_TD.size(0) - 1, 1) : hidden_TD).to(at::kFloat);
   at::Tensor pooled_D = rows_TD.mean(0);
-  pooled_D = (pooled_D / pooled_D.norm().clamp_min(1e-12)).to(at::kCPU).contiguous();
+  pooled_D = pooled_D.div(pooled_D.norm().clamp_min(1e-12)).to(at::kCPU).contiguous();
   const float* values = pooled_D.const_data_ptr<float>();
   return {values, values + pooled_D.numel()};
 }
