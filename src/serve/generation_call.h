@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,7 @@ struct GenerationCall {
   OrderedJson tools = {};
   bool starts_in_reasoning = false;                // chat: the prompt ends inside of a thought
   bool parses_reasoning = true;
+  std::function<void(const OrderedJson& message)> on_answer = {};  // chat: told the whole answer of the first choice before the client is told its end
 };
 
 // The fields that every endpoint takes: temperature, top_p, top_k, min_p, repetition_penalty, presence_penalty, frequency_penalty, logit_bias, seed,

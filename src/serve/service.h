@@ -4,6 +4,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -12,12 +13,14 @@
 #include "serve/http_server.h"
 #include "serve/metrics.h"
 #include "serve/served_model.h"
+#include "serve/sessions.h"
 
 namespace fathom {
 
 struct ServiceOptions {
   std::vector<std::string> api_keys = {};  // empty: everybody may
   std::string cors_origin = "*";           // empty: no CORS headers
+  std::optional<SessionOptions> sessions = {};  // empty: none are kept
 };
 
 class Service {
@@ -40,10 +43,15 @@ class Service {
   struct Route;
   static const std::vector<Route>& Routes();
   void Answer(const HttpRequest& request, const Responder& responder);
-  void CheckKey(const HttpRequest& request) const;
+  // The key that the request carries; empty where no keys are asked for. Throws a 401.
+  std::string CheckKey(const HttpRequest& request) const;
+  void AnswerSession(const HttpRequest& request, const std::string& id, const Responder& responder);
+  Sessions& KeptSessions();
   HttpHeaders CommonHeaders() const;
   void Send(const Responder& responder, const OrderedJson& body) const;
   void Call(GenerationCall call, bool is_chat, FormatFactory format, const Responder& responder);
+
+  void Chat(const OrderedJson& body, const std::string& key, const Responder& responder);
 
   OrderedJson Models() const;
   OrderedJson Props() const;
@@ -53,6 +61,7 @@ class Service {
   ServedModel model_;
   ServiceOptions options_;
   Metrics metrics_;
+  std::unique_ptr<Sessions> sessions_;
   std::atomic<bool> is_draining_ = false;
 };
 
