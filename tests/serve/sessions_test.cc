@@ -74,7 +74,8 @@ TEST_F(SessionsTest, StandInFrontOfWhatIsSaidNext) {
   EXPECT_EQ(first, std::ssize(std::string("user:say one\nassistant\x01")));
   Json streamed = Chat("s", "two");
   streamed["stream"] = true;
-  streamed["messages"].insert(streamed["messages"].begin(), {{"role", "system"}, {"content", "S"}});
+  const Json system = {{"role", "system"}, {"content", "S"}};
+  streamed["messages"].insert(streamed["messages"].begin(), system);
   EXPECT_EQ(client.Post("/v1/chat/completions", streamed, ann).status, 200);
   const Json kept = client.Get("/v1/sessions/s", ann).json();
   EXPECT_EQ(kept["system"], "S");
