@@ -80,9 +80,10 @@ TEST_F(SessionsTest, StandInFrontOfWhatIsSaidNext) {
   const Json kept = client.Get("/v1/sessions/s", ann).json();
   EXPECT_EQ(kept["system"], "S");
   EXPECT_EQ(kept["messages"], Json({{{"role", "user"}, {"content", "say one"}}, {{"role", "assistant"}, {"content", "one"}},
-                                    {{"role", "user"}, {"content", "say two"}}, {{"role", "assistant"}, {"content", "two"}}}));
+                                    {{"role", "user"}, {"content", "say two"}}, {{"role", "assistant"}, {"content", "one"}}}))
+      << "the fake says what the first message wants";
   const int64_t third = client.Post("/v1/chat/completions", Chat("s", "six"), ann).json()["usage"]["prompt_tokens"];
-  EXPECT_EQ(third, std::ssize(std::string("system:S\nuser:say one\nassistant:one\nuser:say two\nassistant:two\nuser:say six\nassistant\x01")));
+  EXPECT_EQ(third, std::ssize(std::string("system:S\nuser:say one\nassistant:one\nuser:say two\nassistant:one\nuser:say six\nassistant\x01")));
   EXPECT_EQ(client.Get("/v1/sessions/s", bob).status, 404) << "another key's sessions are not seen";
   EXPECT_EQ(client.Get("/v1/sessions/s").status, 401);
   client.SendRequest("DELETE", "/v1/sessions/s", "", ann);
