@@ -6,9 +6,7 @@
 #include <ATen/ops/arange.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/matmul.h>
-#include <ATen/ops/neg.h>
 #include <ATen/ops/randn.h>
-#include <ATen/ops/ones.h>
 #include <ATen/ops/zeros.h>
 #include <fmt/format.h>
 
@@ -24,63 +22,13 @@
 #include "ops/experts/experts.h"
 #include "ops/fp8/fp8.h"
 #include "ops/linear/linear_rows.h"
-#include "ops/norm/norm.h"
-#include "ops/router/router.h"
-#include "ops/swiglu/swiglu.h"
+#include "report.h"
 
 namespace {
 
 using at::Tensor;
+using namespace fathom::bench_ops;
 namespace ops = fathom::ops;
-
-const auto kBf16 = at::TensorOptions().dtype(at::kBFloat16).device(at::kCUDA);
-
-// Median milliseconds of one call: `calls` are different inputs, so that together they do not fit in L2; all are captured in one graph.
-double Milliseconds(const std::vector<std::function<void()>>& calls) {
-  const FathomCudaTable& table = *ops::CudaTable();
-  for (const auto& call : calls) call();
-  ops::CudaGraph graph;
-  graph.Capture([&] {
-    for (const auto& call : calls) call();
-  });
-  std::vector<float> times;
-  void *start = table.event_create(), *stop = table.event_create();
-  for (int i = 0; i < 12; ++i) {
-    table.event_record(start);
-    graph.Replay();
-    table.event_record(stop);
-    float ms = 0;
-    table.event_elapsed_ms(start, stop, &ms);
-    if (i >= 2) times.push_back(ms);
-  }
-  table.event_destroy(start);
-  table.event_destroy(stop);
-  std::sort(times.begin(), times.end());
-  return times[times.size() / 2] / calls.size();
-}
-
-double copy_limit = 1, product_limit = 1;  // bytes a second, FLOP a second
-std::string filter;
-
-// Returns the seconds of a call, 0 where it was not measured; with `peer_seconds` it prints how many times as fast the call is.
-double Report(const std::string& name, double bytes, double flop, const std::vector<std::function<void()>>& calls, double peer_seconds = 0) {
-  if (name.find(filter) == std::string::npos) return 0;
-  double result = 0;
-  try {
-    const double seconds = Milliseconds(calls) * 1e-3;
-    fmt::print("{:<44} {:>9.2f} us {:>8.0f} GB/s {:>5.1f}% {:>8.1f} TFLOP/s {:>5.1f}%{}\n", name, seconds * 1e6, bytes / seconds * 1e-9,
-               100 * bytes / seconds / copy_limit, flop / seconds * 1e-12, 100 * flop / seconds / product_limit,
-               peer_seconds > 0 ? fmt::format("  x{:.2f}", peer_seconds / seconds) : "");
-    result = seconds;
-  } catch (const std::exception& error) {
-    fmt::print("{:<44} failed: {}\n", name, std::string(error.what()).substr(0, 300));
-  }
-  std::fflush(stdout);
-  return result;
-}
-
-// Enough copies that a round of them exceeds L2 several times.
-int Copies(double bytes) { return static_cast<int>(std::clamp(4e8 / bytes, 1.0, 24.0)); }
 
 void BenchLinearRows() {
   struct Shape {
@@ -109,12 +57,6 @@ void BenchLinearRows() {
       }
     }
   }
-}
-
-Tensor Offsets(int64_t experts, int64_t rows) {
-  // Rows spread evenly over min(experts, rows) experts.
-  const Tensor offsets = at::arange(experts + 1, at::TensorOptions().dtype(at::kLong)).mul(rows).div(experts, "floor").to(at::kInt);
-  return offsets.to(at::kCUDA);
 }
 
 void BenchGroupedLinear() {
@@ -187,30 +129,6 @@ void BenchPrefill() {
     const Tensor cu = at::arange(batch + 1, at::TensorOptions().dtype(at::kInt)).mul(length).to(at::kInt).to(at::kCUDA);
     Report(fmt::format("packed_attention {}x{} h={} {}/{}", batch, length, heads, dk, dv), 2.0 * tokens * heads * (2 * dk + 2 * dv),
            1.0 * batch * length * length * heads * (dk + dv), {[=] { ops::packed_attention(q, k, v, cu, cu, 0.07, -1, std::nullopt); }});
-  }
-}
-
-void BenchElementwise() {
-  for (const auto& [tokens, width] : std::vector<std::pair<int64_t, int64_t>>{{1, 2048}, {128, 2048}, {16384, 2048}, {16384, 7168}}) {
-    const Tensor x = at::randn({tokens, width}, kBf16), y = at::randn({tokens, width}, kBf16), w = at::randn({width}, kBf16);
-    const double row = 2.0 * tokens * width;
-    Report(fmt::format("rms_norm {}x{}", tokens, width), 2 * row, 0, {[=] { ops::rms_norm(x, w, 1e-6); }});
-    Report(fmt::format("add_rms_norm {}x{}", tokens, width), 4 * row, 0, {[=] { ops::add_rms_norm(x, y, w, 1e-6); }});
-    Report(fmt::format("swiglu {}x{}", tokens, width / 2), 1.5 * row, 0, {[=] { ops::swiglu(x); }});
-  }
-  for (const int64_t tokens : {1, 128, 16384}) {
-    const Tensor logits = at::randn({tokens, 64}, kBf16.dtype(at::kFloat)), logits_v3 = at::randn({tokens, 256}, kBf16.dtype(at::kFloat));
-    const Tensor x = at::randn({tokens, 2048}, kBf16);
-    const auto [weights, idx] = ops::route(logits, std::nullopt, {.top_k = 6, .score_func = 0});
-    const auto [order, offsets] = ops::sort_by_expert(idx, 64);
-    const Tensor sorted = ops::gather_tokens(x, order, 6);
-    Report(fmt::format("route v2-lite {}", tokens), 4.0 * tokens * 64, 0, {[=] { ops::route(logits, std::nullopt, {.top_k = 6, .score_func = 0}); }});
-    Report(fmt::format("route v3 {}", tokens), 4.0 * tokens * 256, 0,
-           {[=] { ops::route(logits_v3, std::nullopt, {.top_k = 8, .score_func = 1, .n_group = 8, .topk_group = 4}); }});
-    Report(fmt::format("sort_by_expert {}x6", tokens), 8.0 * tokens * 6, 0, {[idx = idx] { ops::sort_by_expert(idx, 64); }});
-    Report(fmt::format("gather_tokens {}x6x2048", tokens), 2.0 * tokens * 7 * 2048, 0, {[=, order = order] { ops::gather_tokens(x, order, 6); }});
-    Report(fmt::format("combine_tokens {}x6x2048", tokens), 2.0 * tokens * 7 * 2048, 0,
-           {[=, order = order, weights = weights] { ops::combine_tokens(sorted, order, weights); }});
   }
 }
 
@@ -287,21 +205,14 @@ int main(int argc, char** argv) {
     fmt::print(stderr, "error: {}\n", why);
     return 1;
   }
-  filter = argc > 1 ? argv[1] : "";
   char name[256];
   ops::CudaTable()->device_name(0, name, sizeof(name));
-  {
-    const Tensor source = at::randn({1 << 30}, kBf16);
-    Tensor target = at::empty({1 << 30}, kBf16);
-    copy_limit = 4.0 * (1 << 30) / (Milliseconds({[=]() mutable { at::neg_out(target, source); }}) * 1e-3);
-    const Tensor a = at::randn({8192, 8192}, kBf16), b = at::randn({8192, 8192}, kBf16);
-    product_limit = 2.0 * 8192 * 8192 * 8192 / (Milliseconds({[=] { at::matmul(a, b); }, [=] { at::matmul(b, a); }}) * 1e-3);
-  }
-  fmt::print("{}: copy {:.0f} GB/s (read + written), bf16 product {:.0f} TFLOP/s\n", name, copy_limit * 1e-9, product_limit * 1e-12);
+  MeasureLimits(name, argc > 1 ? argv[1] : "");
   BenchLinearRows();
   BenchGroupedLinear();
   BenchMla();
   BenchPrefill();
+  BenchAttentionBackward();
   BenchElementwise();
   BenchFp8Quantize();
   BenchFp8Products();

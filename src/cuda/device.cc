@@ -10,6 +10,7 @@
 #include <optional>
 #include <string>
 
+#include "cuda/launch.h"
 #include "ops/cuda_backend.h"
 
 namespace {
@@ -159,6 +160,13 @@ int64_t PeakBytes() {
   return bytes;
 }
 
+const char* PortableReason(int32_t device) {
+  thread_local std::string reason;
+  reason.clear();
+  Guarded([&] { reason = fathom::cuda::WhyNoWarpgroupProducts(device); });
+  return reason.empty() ? nullptr : reason.c_str();
+}
+
 void EventDestroy(void* event) { cudaEventDestroy(static_cast<cudaEvent_t>(event)); }
 
 const FathomCudaTable kTable = {
@@ -182,6 +190,7 @@ const FathomCudaTable kTable = {
     EventElapsedMs,
     EventDestroy,
     PeakBytes,
+    PortableReason,
 };
 
 }  // namespace

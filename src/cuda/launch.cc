@@ -26,9 +26,18 @@ bool OverlapsLaunches() {
 }
 
 bool HasWarpgroupProducts() {
-  // The variable is for measurements beside the portable kernels, and for their tests.
-  static const bool kHas = !IsSet("FATHOM_CUDA_PORTABLE") && ComputeMajor() == 9;
+  static const bool kHas = WhyNoWarpgroupProducts(c10::cuda::current_device()).empty();
   return kHas;
+}
+
+std::string WhyNoWarpgroupProducts(int device) {
+  // For measurements beside the portable kernels, and for their tests.
+  if (IsSet("FATHOM_CUDA_PORTABLE")) return "FATHOM_CUDA_PORTABLE is set";
+  cudaDeviceProp properties;
+  C10_CUDA_CHECK(cudaGetDeviceProperties(&properties, device));
+  if (properties.major == 9) return "";
+  return std::string(properties.name) + " has compute capability " + std::to_string(properties.major) + "." + std::to_string(properties.minor) +
+         ", they need 9.0: attention, FP8 and grouped products run slower";
 }
 
 }  // namespace fathom::cuda

@@ -6,6 +6,8 @@
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
 
+#include <string>
+
 #include "cuda/dtype.h"
 
 namespace fathom::cuda {
@@ -31,6 +33,8 @@ inline int NumProcessors() { return DeviceAttribute(cudaDevAttrMultiProcessorCou
 bool OverlapsLaunches();
 // Whether kernels of Hopper's own instructions (wgmma, bulk copies of tiles) run there: compute capability 9.0.
 bool HasWarpgroupProducts();
+// Why they do not run on a device, in one line; empty where they do. FATHOM_CUDA_PORTABLE says so for every device.
+std::string WhyNoWarpgroupProducts(int device);
 inline int ComputeMajor() { return DeviceAttribute(cudaDevAttrComputeCapabilityMajor); }
 
 }  // namespace fathom::cuda

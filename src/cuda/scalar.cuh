@@ -49,6 +49,14 @@ __device__ __forceinline__ Vec<T> LoadVec(const T* address) { return *reinterpre
 template <typename T>
 __device__ __forceinline__ void StoreVec(T* address, const Vec<T>& vec) { *reinterpret_cast<Vec<T>*>(address) = vec; }
 
+// Makes the compiler keep the values as they were loaded, not one register each.
+template <typename T>
+__device__ __forceinline__ void KeepPacked(Vec<T>& vec) {
+  uint32_t* words = reinterpret_cast<uint32_t*>(&vec);
+#pragma unroll
+  for (int i = 0; i < 4; ++i) asm volatile("" : "+r"(words[i]));
+}
+
 // A weight read once: past L1, with the line's neighbour fetched into L2.
 __device__ __forceinline__ uint4 LoadStreaming(const void* address) {
   uint4 value;

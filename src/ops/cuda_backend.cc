@@ -7,6 +7,7 @@
 #include <mutex>
 
 #include "base/error.h"
+#include "base/log.h"
 
 namespace fathom::ops {
 namespace {
@@ -65,6 +66,7 @@ Backend Load() {
     return backend;
   }
   backend.table = table;
+  if (const char* reason = table->portable_reason(0)) LogWarn("CUDA: portable kernels instead of Hopper's: {}", reason);
   return backend;
 }
 

@@ -34,6 +34,8 @@ struct FathomCudaTable {
   void (*event_destroy)(void* event);
   // The most bytes that tensors of the current device held at once.
   int64_t (*peak_bytes)();
+  // Why the kernels of Hopper's own instructions are not taken on a device, in one line; null where they are.
+  const char* (*portable_reason)(int32_t device);
 };
 }
 

@@ -3,7 +3,7 @@
 
 namespace fathom::ops {
 
-inline constexpr int kCudaInterfaceVersion = 2;
+inline constexpr int kCudaInterfaceVersion = 3;
 int CudaInterfaceVersion();
 
 }  // namespace fathom::ops

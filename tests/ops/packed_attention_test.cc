@@ -121,12 +121,12 @@ TEST(PackedAttention, GivesTheLogarithmOfTheSumOfExponentials) {
 }
 
 void ExpectGradients(RandomTensors& random, const Shape& shape, const std::vector<Lengths>& lengths, at::ScalarType dtype, int64_t window,
-                     const std::optional<at::Tensor>& topk) {
+                     const std::optional<at::Tensor>& topk, int64_t max_len = 0) {
   const Packed p = MakePacked(random, shape, lengths, dtype);
   const at::Tensor dout = random.Normal({p.q.size(0), shape.H, shape.Dv}, dtype);
   ExpectSameGradients(
       {p.q, p.k, p.v}, {dout},
-      [&](const auto& in) { return std::vector{packed_attention(in[0], in[1], in[2], p.cu_q, p.cu_k, p.scale, window, topk)}; },
+      [&](const auto& in) { return std::vector{packed_attention(in[0], in[1], in[2], p.cu_q, p.cu_k, p.scale, window, topk, max_len)}; },
       [&](const auto& in) { return std::vector{PackedReference(in[0], in[1], in[2], lengths, p.scale, window, topk)}; });
 }
 
@@ -134,6 +134,19 @@ TEST(PackedAttention, HasTheFormulasGradients) {
   RandomTensors random(68);
   for (const auto dtype : FloatDtypes()) {
     for (const Shape& shape : kShapes) ExpectGradients(random, shape, {{1, 1}, {70, 70}, {0, 0}, {5, 133}, {90, 101}}, dtype, -1, std::nullopt);
+  }
+}
+
+// Where the host knows the longest document a library's kernels may take the batch: documents of every length, of one length, one alone.
+TEST(PackedAttention, HasTheFormulasGradientsForDocumentsWhoseLongestIsKnown) {
+  RandomTensors random(71);
+  const std::vector<Lengths> documents = {{1, 1}, {70, 70}, {0, 0}, {3, 3}, {257, 257}, {128, 128}, {64, 64}};
+  for (const auto dtype : FloatDtypes()) {
+    for (const Shape& shape : {Shape{4, 4, 192, 128}, Shape{3, 3, 128, 128}, Shape{4, 2, 64, 64}, Shape{2, 1, 96, 80}, Shape{2, 2, 256, 256}, Shape{2, 2, 37, 21}}) {
+      ExpectGradients(random, shape, documents, dtype, -1, std::nullopt, 257);
+      ExpectGradients(random, shape, {{90, 90}, {90, 90}, {90, 90}}, dtype, -1, std::nullopt, 90);
+      ExpectGradients(random, shape, {{131, 131}}, dtype, -1, std::nullopt, 131);
+    }
   }
 }
 

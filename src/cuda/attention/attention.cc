@@ -9,6 +9,7 @@
 #include "cuda/attention/attention_kernel.h"
 #include "cuda/attention/choose_kernel.h"
 #include "cuda/attention/cudnn_attention.h"
+#include "cuda/attention/flash_backward.h"
 #include "cuda/launch.h"
 #include "ops/cache/expand_fp8_latents.h"
 
@@ -151,6 +152,9 @@ std::tuple<Tensor, Tensor, Tensor> PackedAttentionBackward(const Tensor& dout_TH
   const Tensor q = LastDimContiguous(q_THD), k = LastDimContiguous(k_SGD), v = LastDimContiguous(v_SGD);
   if (CudnnAttentionTakes(q, k, v, cu_q, window, topk_idx, max_len)) {
     return CudnnAttentionBackward(dout_THD.contiguous(), q, k, v, out_THD.contiguous(), lse_TH, cu_q, scale, max_len);
+  }
+  if (FlashBackwardTakes(q, k, v, cu_q, window, topk_idx, max_len)) {
+    return FlashBackward(dout_THD.contiguous(), q, k, v, out_THD.contiguous(), lse_TH, cu_q, scale, max_len);
   }
   const Tensor dout = dout_THD.contiguous(), out = out_THD.contiguous(), lse = lse_TH.contiguous();
   Tensor dq = at::empty(q.sizes(), q.options()), dk = at::empty(k.sizes(), k.options()), dv = at::empty(v.sizes(), v.options());

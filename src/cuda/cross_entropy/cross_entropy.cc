@@ -25,6 +25,8 @@ std::tuple<Tensor, Tensor> CrossEntropyRows(const Tensor& logits_TV, const Tenso
   params.lse = lse.mutable_data_ptr<float>();
   params.rows = logits_TV.size(0);
   params.vocab = static_cast<int>(logits_TV.size(1));
+  params.shared_bytes = DeviceAttribute(cudaDevAttrMaxSharedMemoryPerBlockOptin);
+  params.num_processors = NumProcessors();
   params.z_loss = static_cast<float>(z_loss);
   params.gradient = gradient;
   params.dtype = DtypeOf(logits_TV);

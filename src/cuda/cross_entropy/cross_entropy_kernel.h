@@ -12,7 +12,7 @@ struct CrossEntropyParams {
   float* nll = nullptr;
   float* lse = nullptr;
   int64_t rows = 0, ignored = -100;
-  int vocab = 0;
+  int vocab = 0, shared_bytes = 0, num_processors = 0;  // shared_bytes: that a block of the device may have
   float z_loss = 0;
   bool gradient = true;
   Dtype dtype = Dtype::kF32;

@@ -38,15 +38,26 @@ std::tuple<Tensor, Tensor> SortByExpert(const Tensor& topk_idx_TK, int64_t num_e
   return {order, offsets};
 }
 
+// The inverse of order for many choices, undefined for few: those are searched for.
+Tensor PositionsOf(const Tensor& order, int64_t tokens, int64_t top_k) {
+  Tensor position;
+  if (order.numel() <= kSearchedChoices || order.numel() != tokens * top_k) return position;
+  position = at::empty(order.sizes(), order.options());
+  LaunchInverse(order.const_data_ptr<int32_t>(), position.mutable_data_ptr<int32_t>(), static_cast<int>(order.numel()), CurrentStream());
+  return position;
+}
+
 Tensor GatherTokens(const Tensor& x_TD, const Tensor& order, int64_t top_k) {
   const c10::cuda::CUDAGuard guard(x_TD.device());
   const Tensor x = x_TD.contiguous();
   Tensor y = at::empty({order.numel(), x.size(1)}, x.options());
   if (y.numel() == 0) return y;
+  const Tensor position = PositionsOf(order, x.size(0), top_k);
   MoveRowsParams params;
   params.x = x.const_data_ptr();
   params.y = y.mutable_data_ptr();
   params.order = order.const_data_ptr<int32_t>();
+  params.position = position.defined() ? position.const_data_ptr<int32_t>() : nullptr;
   params.tokens = x.size(0);
   params.top_k = static_cast<int>(top_k);
   params.d = static_cast<int>(x.size(1));
@@ -63,13 +74,9 @@ Tensor SumChoices(const Tensor& x_sorted, const Tensor& order, const Tensor& wei
   const int64_t choices = order.numel();
   Tensor y_TD = at::empty({choices / top_k, x.size(1)}, x.options());
   if (y_TD.numel() == 0) return y_TD;
+  const Tensor position = PositionsOf(order, choices / top_k, top_k);
   MoveRowsParams params;
-  Tensor position;
-  if (choices > kSearchedChoices) {
-    position = at::empty(order.sizes(), order.options());
-    LaunchInverse(order.const_data_ptr<int32_t>(), position.mutable_data_ptr<int32_t>(), static_cast<int>(choices), CurrentStream());
-    params.position = position.const_data_ptr<int32_t>();
-  }
+  params.position = position.defined() ? position.const_data_ptr<int32_t>() : nullptr;
   params.x = x.const_data_ptr();
   params.y = y_TD.mutable_data_ptr();
   params.order = order.const_data_ptr<int32_t>();
@@ -94,7 +101,9 @@ std::tuple<Tensor, Tensor> CombineTokensBackward(const Tensor& dy_TD, const Tens
   const Tensor dy = dy_TD.contiguous(), x = x_sorted.contiguous(), weights = weights_TK.contiguous();
   Tensor dx = at::empty(x.sizes(), x.options()), dweights = at::empty(weights.sizes(), weights.options());
   if (x.size(0) == 0) return {dx, dweights};
+  const Tensor position = PositionsOf(order, weights.size(0), weights.size(1));
   CombineBackwardParams params;
+  params.position = position.defined() ? position.const_data_ptr<int32_t>() : nullptr;
   params.dy = dy.const_data_ptr();
   params.x = x.const_data_ptr();
   params.order = order.const_data_ptr<int32_t>();

@@ -22,8 +22,8 @@ void LaunchInverse(const int32_t* order, int32_t* position, int choices, cudaStr
 struct MoveRowsParams {
   const void* x = nullptr;
   void* y = nullptr;
-  const int32_t* order = nullptr;     // gather, combine's backward
-  const int32_t* position = nullptr;  // combine
+  const int32_t* order = nullptr;
+  const int32_t* position = nullptr;  // the inverse of order; may be null: many rows move faster with it
   const float* weights = nullptr;     // [tokens, top_k]; null: ones
   int64_t tokens = 0;
   int top_k = 0, d = 0;
@@ -36,6 +36,7 @@ struct CombineBackwardParams {
   const void* dy = nullptr;  // [tokens, d]
   const void* x = nullptr;   // [tokens * top_k, d]
   const int32_t* order = nullptr;
+  const int32_t* position = nullptr;  // as MoveRowsParams'
   const float* weights = nullptr;
   void* dx = nullptr;
   float* dweights = nullptr;

@@ -1,4 +1,7 @@
+#include <algorithm>
+
 #include "cuda/mla_training/mla_training_kernel.h"
+#include "cuda/rope/rotate.cuh"
 #include "cuda/scalar.cuh"
 
 namespace fathom::cuda {
@@ -8,6 +11,8 @@ template <typename T, int kSize>
 struct alignas(sizeof(T) * kSize) Pack {
   T values[kSize];
 };
+
+constexpr int kThreads = 256;
 
 // A block a token. A thread moves kSize values: as they are before the tail; in the tail a thread has kSize / 2 pairs.
 template <typename T, int kSize, bool kBackward>
@@ -48,40 +53,113 @@ __global__ void RopeTailKernel(RopeTailParams p) {
   }
 }
 
-template <typename P>
-__global__ void MlaKeysKernel(const P* kv, const P* k_rope, P* k, int heads, int nope, int rope, int v) {
-  const int64_t token = blockIdx.x;
-  const int width = nope + rope;
-  kv += token * heads * (nope + v);
-  k_rope += token * rope;
-  k += token * heads * width;
-  for (int i = threadIdx.x; i < heads * width; i += blockDim.x) {
-    const int head = i / width, column = i % width;
-    k[i] = column < nope ? kv[head * (nope + v) + column] : k_rope[column - nope];
+constexpr int kPieces = 4;  // of a thread, kThreads apart
+
+// The same for tails of whole vectors of pairs. An item of a head is a vector before the tail, or 2 kSize values of the tail; a thread has kPieces of them.
+template <typename T, bool kBackward>
+__global__ __launch_bounds__(kThreads) void RopeTailVectorsKernel(const __grid_constant__ RopeTailParams p, uint32_t total, uint32_t items) {
+  constexpr int kSize = Vec<T>::kSize;
+  const int tail = p.dim - 2 * p.half, head_items = tail / kSize;
+  const bool pairs_in = !kBackward && p.interleaved, pairs_out = kBackward && p.interleaved;
+  const uint32_t begin = blockIdx.x * (kThreads * kPieces) + threadIdx.x;
+  Vec<T> a[kPieces], b[kPieces];
+#pragma unroll
+  for (int i = 0; i < kPieces; ++i) {
+    const uint32_t index = begin + i * kThreads, row = index / items;
+    if (index >= total) continue;
+    const int item = static_cast<int>(index - row * items), first = (item - head_items) * kSize;
+    const T* const in = static_cast<const T*>(p.x) + static_cast<int64_t>(row) * p.dim;
+    a[i] = LoadVec(in + (item < head_items ? item * kSize : tail + (pairs_in ? 2 * first : first)));
+    if (item >= head_items) b[i] = LoadVec(in + tail + (pairs_in ? 2 * first + kSize : p.half + first));
+  }
+#pragma unroll
+  for (int i = 0; i < kPieces; ++i) {
+    const uint32_t index = begin + i * kThreads, row = index / items;
+    if (index >= total) continue;
+    const int item = static_cast<int>(index - row * items), first = (item - head_items) * kSize;
+    T* const out = static_cast<T*>(p.y) + static_cast<int64_t>(row) * p.dim;
+    if (item < head_items) {
+      StoreVec(out + item * kSize, a[i]);
+      continue;
+    }
+    const int64_t angles = static_cast<int64_t>(row / p.heads) * p.half + first;
+    float cos[kSize], sin[kSize];
+#pragma unroll
+    for (int j = 0; j < kSize; j += 4) {
+      *reinterpret_cast<float4*>(cos + j) = *reinterpret_cast<const float4*>(p.cos + angles + j);
+      *reinterpret_cast<float4*>(sin + j) = *reinterpret_cast<const float4*>(p.sin + angles + j);
+    }
+    Vec<T> c, d;
+    RotatePairs<T, kBackward>(a[i], b[i], cos, sin, pairs_in, pairs_out, c, d);
+    StoreVec(out + tail + (pairs_out ? 2 * first : first), c);
+    StoreVec(out + tail + (pairs_out ? 2 * first + kSize : p.half + first), d);
   }
 }
 
+template <typename P>
+__global__ __launch_bounds__(kThreads) void MlaKeysKernel(const P* kv, const P* k_rope, P* k, uint32_t total, uint32_t heads, uint32_t nope, uint32_t rope, uint32_t v) {
+  const uint32_t first = blockIdx.x * (kThreads * kPieces) + threadIdx.x, width = nope + rope;
+  P pieces[kPieces];
+#pragma unroll
+  for (int i = 0; i < kPieces; ++i) {
+    const uint32_t index = first + i * kThreads, row = index / width, column = index - row * width;
+    if (index < total) pieces[i] = *(column < nope ? kv + static_cast<int64_t>(row) * (nope + v) + column : k_rope + static_cast<int64_t>(row / heads) * rope + column - nope);
+  }
+#pragma unroll
+  for (int i = 0; i < kPieces; ++i) {
+    if (first + i * kThreads < total) k[first + i * kThreads] = pieces[i];
+  }
+}
+
+// A block a token. Its threads ask for a first share of the rotated parts (a piece of one head each), move the others, then add up the rotated ones.
 template <typename T, int kSize>
-__global__ void MlaKeysBackwardKernel(const T* dk_all, const T* dv_all, T* dkv_all, T* dk_rope, int heads, int nope, int rope, int v) {
+__global__ __launch_bounds__(kThreads) void MlaKeysBackwardKernel(const T* dk_all, const T* dv_all, T* dkv_all, T* dk_rope, int heads, int nope, int rope, int v) {
   using P = Pack<T, kSize>;
+  __shared__ float sums[kThreads * kSize];
   const int64_t token = blockIdx.x;
   const T* dk = dk_all + token * heads * (nope + rope);
   const T* dv = dv_all + token * heads * v;
   P* dkv = reinterpret_cast<P*>(dkv_all + token * heads * (nope + v));
-  const int width = (nope + v) / kSize, nope_packs = nope / kSize;
-  for (int i = threadIdx.x; i < heads * width; i += blockDim.x) {
-    const int head = i / width, column = i % width;
-    dkv[i] = column < nope_packs ? reinterpret_cast<const P*>(dk + head * (nope + rope))[column]
-                                 : reinterpret_cast<const P*>(dv + head * v)[column - nope_packs];
+  const int width = (nope + v) / kSize, nope_packs = nope / kSize, pieces = rope / kSize, items = heads * width;
+  const auto rotated = [&](int head, int piece) { return reinterpret_cast<const P*>(dk + head * (nope + rope) + nope)[piece]; };
+  const int share = min(pieces, kThreads), sharers = share > 0 ? kThreads / share : 1;  // threads of one piece; each takes every sharers-th head
+  const int sharer = share > 0 ? static_cast<int>(threadIdx.x) / share : sharers, own_piece = share > 0 ? static_cast<int>(threadIdx.x) % share : 0;
+  const bool has_head = sharer < min(sharers, heads);
+  P first_rotated;
+  if (has_head) first_rotated = rotated(sharer, own_piece);
+  for (int begin = threadIdx.x; begin < items; begin += 2 * kThreads) {
+    P moved[2];
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      const int item = begin + i * kThreads, head = item / width, column = item - head * width;
+      if (item < items) moved[i] = column < nope_packs ? reinterpret_cast<const P*>(dk + head * (nope + rope))[column] : reinterpret_cast<const P*>(dv + head * v)[column - nope_packs];
+    }
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      if (begin + i * kThreads < items) dkv[begin + i * kThreads] = moved[i];
+    }
   }
-  for (int i = threadIdx.x; i < rope; i += blockDim.x) {
-    float sum = 0.0f;
-    for (int head = 0; head < heads; ++head) sum += ToFloat(dk[head * (nope + rope) + nope + i]);
-    dk_rope[token * rope + i] = FromFloat<T>(sum);
+  for (int first = 0; first < pieces; first += kThreads) {  // once, but for a rope of more than kThreads pieces
+    const int piece = first + own_piece;
+    float sum[kSize] = {};
+    if (has_head && piece < pieces) {
+      for (int head = sharer; head < heads; head += sharers) {
+        const P values = first == 0 && head == sharer ? first_rotated : rotated(head, piece);
+#pragma unroll
+        for (int j = 0; j < kSize; ++j) sum[j] += ToFloat(values.values[j]);
+      }
+    }
+#pragma unroll
+    for (int j = 0; j < kSize; ++j) sums[threadIdx.x * kSize + j] = sum[j];
+    __syncthreads();
+    for (int i = threadIdx.x; i < min(pieces - first, kThreads) * kSize; i += kThreads) {
+      float all = 0.0f;
+      for (int other = 0; other < min(sharers, heads); ++other) all += sums[other * share * kSize + i];
+      dk_rope[token * rope + first * kSize + i] = FromFloat<T>(all);
+    }
+    __syncthreads();
   }
 }
-
-constexpr int kThreads = 256;
 
 }  // namespace
 
@@ -89,10 +167,16 @@ void LaunchRopeTail(const RopeTailParams& p, cudaStream_t stream) {
   DispatchDtype(p.dtype, [&](auto type) {
     using T = typename decltype(type)::type;
     constexpr int kSize = Vec<T>::kSize;
-    const bool vectors = p.dim % kSize == 0 && 2 * p.half % kSize == 0 && IsAligned16(p.x) && IsAligned16(p.y);
+    const int64_t items = (p.dim - p.half) / kSize, total = p.tokens * p.heads * items;
+    const bool vectors = p.dim % kSize == 0 && p.half % kSize == 0 && IsAligned16(p.x) && IsAligned16(p.y) && IsAligned16(p.cos) && IsAligned16(p.sin) &&
+                         total < (int64_t{1} << 30);
+    if (vectors) {
+      const auto blocks = static_cast<uint32_t>((total + kThreads * kPieces - 1) / (kThreads * kPieces));
+      const auto run = [&](auto kernel) { kernel<<<blocks, kThreads, 0, stream>>>(p, static_cast<uint32_t>(total), static_cast<uint32_t>(items)); };
+      return p.backward ? run(RopeTailVectorsKernel<T, true>) : run(RopeTailVectorsKernel<T, false>);
+    }
     const auto run = [&](auto kernel) { kernel<<<static_cast<unsigned>(p.tokens), kThreads, 0, stream>>>(p); };
-    if (vectors) p.backward ? run(RopeTailKernel<T, kSize, true>) : run(RopeTailKernel<T, kSize, false>);
-    else p.backward ? run(RopeTailKernel<T, 2, true>) : run(RopeTailKernel<T, 2, false>);
+    p.backward ? run(RopeTailKernel<T, 2, true>) : run(RopeTailKernel<T, 2, false>);
   });
 }
 
@@ -101,8 +185,14 @@ void LaunchMlaKeys(const MlaKeysParams& p, cudaStream_t stream) {
   const auto run = [&](auto type) {
     using P = typename decltype(type)::type;
     const int scale = static_cast<int>(sizeof(P)) / bytes;
-    MlaKeysKernel<P><<<static_cast<unsigned>(p.tokens), kThreads, 0, stream>>>(static_cast<const P*>(p.kv), static_cast<const P*>(p.k_rope),
-                                                                              static_cast<P*>(p.k), p.heads, p.nope / scale, p.rope / scale, p.v / scale);
+    // So many tokens at a time that 32 bits count their pieces.
+    const int64_t pieces = static_cast<int64_t>(p.heads) * (p.nope + p.rope) / scale, most = (int64_t{1} << 30) / pieces;
+    for (int64_t first = 0; first < p.tokens; first += most) {
+      const int64_t tokens = std::min(most, p.tokens - first), total = tokens * pieces;
+      MlaKeysKernel<P><<<static_cast<unsigned>((total + kThreads * kPieces - 1) / (kThreads * kPieces)), kThreads, 0, stream>>>(
+          static_cast<const P*>(p.kv) + first * p.heads * (p.nope + p.v) / scale, static_cast<const P*>(p.k_rope) + first * p.rope / scale,
+          static_cast<P*>(p.k) + first * pieces, static_cast<uint32_t>(total), p.heads, p.nope / scale, p.rope / scale, p.v / scale);
+    }
   };
   const bool vectors = p.nope * bytes % 16 == 0 && p.rope * bytes % 16 == 0 && p.v * bytes % 16 == 0 && IsAligned16(p.kv) && IsAligned16(p.k_rope) &&
                        IsAligned16(p.k);

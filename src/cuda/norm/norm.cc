@@ -59,7 +59,8 @@ std::tuple<Tensor, Tensor> RmsNormBackward(const Tensor& dy, const Tensor& x, co
   if (rows == 0) return {dx, dw.zero_().to(w.scalar_type())};
   TORCH_CHECK(!added || (added->sizes() == x.sizes() && added->scalar_type() == x.scalar_type()), "rms_norm_backward: added must be like x");
   RmsNormBackwardParams params;
-  params.partial_rows = static_cast<int>(std::min<int64_t>(rows, 8 * NumProcessors()));
+  params.shared_bytes = DeviceAttribute(cudaDevAttrMaxSharedMemoryPerBlockOptin);
+  params.partial_rows = static_cast<int>(std::min<int64_t>(rows, NumProcessors()));
   Tensor partial = at::empty({params.partial_rows, d}, x.options().dtype(at::kFloat));
   params.dy = grad.const_data_ptr();
   params.x = input.const_data_ptr();

@@ -30,7 +30,8 @@ struct RmsNormBackwardParams {
   float* partial = nullptr;  // [partial_rows, d]
   void* dw = nullptr;
   int64_t rows = 0, x_stride = 0;  // the others are packed
-  int d = 0, partial_rows = 0;
+  int d = 0, partial_rows = 0;     // room for so many; fewer may be used
+  int shared_bytes = 0;  // shared memory that a block of the device may have
   float eps = 0;
   Dtype dtype = Dtype::kF32;
 };
