@@ -210,20 +210,20 @@ at::Tensor PagedRunner::Run(std::span<const Item> items) {
   return logits_RV.defined() ? logits_RV.to(at::kCPU, at::kFloat).contiguous() : logits_RV;
 }
 
-std::vector<int32_t> PagedRunner::RunGreedy(std::span<const Item> items) {
+std::vector<int32_t> PagedRunner::RunAndChoose(std::span<const Item> items, std::span<const ops::SampleRow> rows) {
   const c10::InferenceMode inference;
-  const auto replayed = Replay(items);
-  at::Tensor best_R;
-  if (replayed) {
-    best_R = replayed->greedy_B;
+  const bool is_greedy = std::all_of(rows.begin(), rows.end(), [](const ops::SampleRow& row) { return row.is_greedy(); });
+  at::Tensor tokens_R;
+  if (const auto replayed = Replay(items)) {
+    tokens_R = is_greedy ? replayed->greedy_B : ops::sample_tokens(replayed->logits_BV, rows);
   } else {
     const at::Tensor logits_RV = Logits(items);
     if (!logits_RV.defined()) return {};
-    best_R = GreedyTokens(logits_RV);
+    tokens_R = is_greedy ? GreedyTokens(logits_RV) : ops::sample_tokens(logits_RV, rows);
   }
-  best_R = best_R.to(at::kCPU);
-  const int64_t* best = best_R.const_data_ptr<int64_t>();
-  return {best, best + best_R.numel()};
+  tokens_R = tokens_R.to(at::kCPU);
+  const int64_t* tokens = tokens_R.const_data_ptr<int64_t>();
+  return {tokens, tokens + tokens_R.numel()};
 }
 
 int64_t PageBytes(const ModelConfig& config, at::ScalarType dtype) {
