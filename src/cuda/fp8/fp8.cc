@@ -86,9 +86,10 @@ Fp8Output OutputOf(at::ScalarType dtype) { return dtype == at::kFloat ? Fp8Outpu
 // The columns of an output that the product kernel can store.
 bool CanStore(int64_t columns, at::ScalarType dtype) { return columns % (dtype == at::kFloat ? 2 : 8) == 0; }
 
-// One large matrix: cuBLASLt's kernel is faster there than the one that serves experts too.
+// One large matrix: cuBLASLt's kernel is faster there than the one that serves experts too. It reads the rows of a weight's scales at multiples of four
+// of them, so that K must have a multiple of four blocks.
 bool LibraryIsFaster(int64_t M, int64_t N, int64_t K, at::ScalarType dtype) {
-  return dtype == at::kBFloat16 && M >= 1024 && M % ops::kFp8Block == 0 && N % ops::kFp8Block == 0 && K % ops::kFp8Block == 0;
+  return dtype == at::kBFloat16 && M >= 1024 && M % ops::kFp8Block == 0 && N % ops::kFp8Block == 0 && K % (4 * ops::kFp8Block) == 0;
 }
 
 Tensor Linear(const Tensor& x, const Tensor& x_scales, const Tensor& w, const Tensor& w_scales, const OptionalTensor& offsets, at::ScalarType dtype) {
