@@ -45,7 +45,7 @@ def roofline(ops, copy, product, fp8):
             continue
         corner = limit / copy
         out += [f'<polyline points="{x(low_x):.1f},{y(low_x * copy):.1f} {x(corner):.1f},{y(limit):.1f} {x(high_x):.1f},{y(limit):.1f}" fill="none" stroke="#222" stroke-width="1.3"{dash}/>',
-                text(LEFT + WIDTH, y(limit) - 5, label, "end", 10)]
+                text(x(corner) + 8, y(limit) + (13 if limit == product else -5), label, size=10)]
     out.append(text(x(0.62), y(1.6 * copy), f"copy {copy / 1e12:.2f} TB/s", size=10))
     labels = []
     for intensity, rate, label in points:
