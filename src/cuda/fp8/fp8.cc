@@ -88,7 +88,7 @@ bool CanStore(int64_t columns, at::ScalarType dtype) { return columns % (dtype =
 Tensor Linear(const Tensor& x, const Tensor& x_scales, const Tensor& w, const Tensor& w_scales, const OptionalTensor& offsets, at::ScalarType dtype) {
   const c10::cuda::CUDAGuard guard(x.device());
   const int64_t M = x.size(0), K = x.size(1), E = w.size(0), N = w.size(1);
-  if (HasWarpgroupProducts() && M > 0 && N > 0 && K > 0 && K % 16 == 0 && CanStore(N, dtype) && IsAligned16(x) && IsAligned16(w)) {
+  if (ComputeMajor() == 9 && M > 0 && N > 0 && K > 0 && K % 16 == 0 && CanStore(N, dtype) && IsAligned16(x) && IsAligned16(w)) {
     Tensor y = at::empty({M, N}, x.options().dtype(dtype));
     Fp8LinearParams params;
     params.a = x.const_data_ptr();
@@ -116,7 +116,7 @@ Tensor Wgrad(const Tensor& dy, const Tensor& dy_scales, const Tensor& x, const T
              at::ScalarType dtype) {
   const c10::cuda::CUDAGuard guard(x.device());
   const int64_t N = dy.size(1), K = x.size(1), E = offsets ? offsets->numel() - 1 : 1;
-  if (HasWarpgroupProducts() && num_rows > 0 && N > 0 && K > 0 && CanStore(K, dtype) && IsAligned16(dy) && IsAligned16(x)) {
+  if (ComputeMajor() == 9 && num_rows > 0 && N > 0 && K > 0 && CanStore(K, dtype) && IsAligned16(dy) && IsAligned16(x)) {
     Tensor dw = at::empty({E, N, K}, x.options().dtype(dtype));
     Fp8WgradParams params;
     params.a = dy.const_data_ptr();
