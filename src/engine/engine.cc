@@ -93,11 +93,32 @@ void Engine::Cancel(RequestId request) {
 
 void Engine::WaitForWork(std::chrono::milliseconds limit) {
   std::unique_lock lock(mutex_);
-  arrived_.wait_for(lock, limit, [&] { return !submitted_.empty() || !cancelled_.empty(); });
+  arrived_.wait_for(lock, limit, [&] { return !submitted_.empty() || !cancelled_.empty() || !work_.empty(); });
+}
+
+bool Engine::RunBetweenSteps(std::function<void(StepRunner&)> work) {
+  const std::lock_guard lock(mutex_);
+  if (std::ssize(work_) >= options_.max_waiting) return false;
+  work_.push_back(std::move(work));
+  arrived_.notify_one();
+  return true;
+}
+
+bool Engine::DoWork() {
+  std::function<void(StepRunner&)> work;
+  {
+    const std::lock_guard lock(mutex_);
+    if (work_.empty()) return false;
+    work = std::move(work_.front());
+    work_.pop_front();
+  }
+  work(*runner_);
+  return true;
 }
 
 bool Engine::Step() {
   TakeInbox();
+  const bool has_worked = DoWork();
   GuessByLookUp();
   const std::vector<PlannedItem> plan = scheduler_.Schedule();
   if (!plan.empty()) {
@@ -106,7 +127,7 @@ bool Engine::Step() {
     ++counts_.num_steps;
   }
   Publish();
-  return !plan.empty();
+  return has_worked || !plan.empty();
 }
 
 void Engine::TakeInbox() {

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
+#include <deque>
 #include <exception>
 #include <functional>
 #include <map>
@@ -59,6 +60,10 @@ class Engine {
   // Ends a request before the next step with kCancelled for what is not done. Nothing happens where it has ended.
   void Cancel(RequestId request);
 
+  // Has `work` done on the stepping thread between two steps, a piece before each, in the order of the calls. False when max_waiting pieces wait
+  // already. `work` must not throw.
+  bool RunBetweenSteps(std::function<void(StepRunner&)> work);
+
   // Schedules, runs and postprocesses one step. False: there was nothing to do.
   bool Step();
   // Waits until there is something to do, at most `limit`.
@@ -78,6 +83,7 @@ class Engine {
   using Requests = std::map<RequestId, std::unique_ptr<Request>>;
 
   void TakeInbox();
+  bool DoWork();
   void Begin(Request& request);
   Output Run(const std::vector<PlannedItem>& plan);
   void Postprocess(const std::vector<PlannedItem>& plan, const Output& output);
@@ -105,6 +111,7 @@ class Engine {
   std::condition_variable arrived_;
   std::vector<std::unique_ptr<Request>> submitted_;
   std::vector<RequestId> cancelled_;
+  std::deque<std::function<void(StepRunner&)>> work_;
   RequestId next_id_ = 1;
   int64_t num_waiting_ = 0, num_active_ = 0;
   EngineStats published_;

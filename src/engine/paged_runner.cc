@@ -134,6 +134,18 @@ std::vector<int32_t> PagedRunner::Draft(std::span<const DraftItem> drafts) {
   return {best, best + best_B.numel()};
 }
 
+std::vector<float> PagedRunner::Embed(std::span<const int32_t> tokens, Pooling pooling) {
+  const c10::InferenceMode inference;
+  const PackedBatch batch = PackedBatch::FromSequences({{tokens.begin(), tokens.end()}}, model_->options().device);
+  const auto attention = MakePackedCausal(model_->config(), batch);
+  const at::Tensor hidden_TD = model_->Forward(batch, {.attention = attention.get(), .routing = nullptr});
+  const at::Tensor rows_TD = (pooling == Pooling::kLast ? hidden_TD.narrow(0, hidden_TD.size(0) - 1, 1) : hidden_TD).to(at::kFloat);
+  at::Tensor pooled_D = rows_TD.mean(0);
+  pooled_D = pooled_D.div(pooled_D.norm().clamp_min(1e-12)).to(at::kCPU).contiguous();
+  const float* values = pooled_D.const_data_ptr<float>();
+  return {values, values + pooled_D.numel()};
+}
+
 std::optional<DecodeGraphs::Output> PagedRunner::Replay(std::span<const Item> items) {
   if (!graphs_ || !IsDecodeStep(items)) return std::nullopt;
   std::vector<DecodeGraphs::Item> rows;

@@ -33,6 +33,7 @@ class PagedRunner : public StepRunner {
 
   bool has_drafts() const override { return uses_mtp_; }
   std::vector<int32_t> Draft(std::span<const DraftItem> items) override;
+  std::vector<float> Embed(std::span<const int32_t> tokens, Pooling pooling) override;
 
   bool uses_graphs() const { return graphs_ != nullptr; }
   int64_t cache_bytes() const { return cache_.num_bytes(); }

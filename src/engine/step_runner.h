@@ -10,6 +10,9 @@
 
 namespace fathom {
 
+// How the rows of a text become one: their mean, or the last, which has seen all of it.
+enum class Pooling { kMean, kLast };
+
 class StepRunner {
  public:
   virtual ~StepRunner() = default;
@@ -43,6 +46,9 @@ class StepRunner {
   // Of each item a guess of the token after the last of its next_tokens (-1: none). Every row of a sequence must pass once, in order, for its
   // guesses to be good; nothing else depends on them.
   virtual std::vector<int32_t> Draft(std::span<const DraftItem> /*items*/) { return {}; }
+
+  // The text's vector [D]: the hidden rows after the final norm, pooled, at unit length. Uses no page. At least one token.
+  virtual std::vector<float> Embed(std::span<const int32_t> tokens, Pooling pooling) = 0;
 };
 
 }  // namespace fathom

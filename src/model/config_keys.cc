@@ -11,7 +11,10 @@ namespace {
 // A value as it stands in the file, short enough for one line.
 std::string Shown(const Json& value) {
   std::string text = value.dump(-1, ' ', true, Json::error_handler_t::replace);
-  if (text.size() > 120) text = text.substr(0, 117) + "...";
+  if (text.size() > 120) {
+    text.resize(117);
+    text += "...";
+  }
   return text;
 }
 

@@ -53,6 +53,8 @@ std::string ServerSentEvent(const OrderedJson& json);
 std::string DumpJson(const OrderedJson& json);
 // The joined text of the events of one kind.
 std::string JoinText(const std::vector<OutputEvent>& events, OutputEvent::Kind kind);
+// The events of an answer as a message of the chat API: role, content, reasoning_content, tool_calls.
+OrderedJson AssistantMessage(const std::vector<OutputEvent>& events);
 OrderedJson UsageJson(const CallUsage& usage);
 
 }  // namespace fathom

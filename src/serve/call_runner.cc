@@ -107,6 +107,7 @@ class CallRunner : public std::enable_shared_from_this<CallRunner> {
       choice.stop_string = delta.stop_string;
       choice.has_tool_calls = output.has_tool_calls();
     }
+    if (call_.on_answer && index == 0 && choice.finish != FinishReason::kCancelled) Keep(choice);
     if (!call_.stream) return;
     if (choice.events.empty() && choice.finish == FinishReason::kNone) return;
     responder_.Write(format_->StreamPiece(choice));
@@ -115,6 +116,12 @@ class CallRunner : public std::enable_shared_from_this<CallRunner> {
     choice.events.clear();
     choice.tokens.clear();
     choice.logprobs.clear();
+  }
+
+  // A stream forgets what it has shown: what the answer was is gathered here for on_answer.
+  void Keep(const ChoiceState& choice) {
+    kept_.insert(kept_.end(), choice.events.begin() + (call_.stream ? 0 : std::ssize(kept_)), choice.events.end());
+    if (choice.finish != FinishReason::kNone) call_.on_answer(AssistantMessage(kept_));
   }
 
   static void Append(std::vector<OutputEvent>& events, std::vector<OutputEvent> more) {
@@ -162,6 +169,7 @@ class CallRunner : public std::enable_shared_from_this<CallRunner> {
   std::unique_ptr<AnswerFormat> format_;
   std::vector<ChoiceState> choices_;
   std::vector<ChatOutput> outputs_;
+  std::vector<OutputEvent> kept_;
   std::vector<RequestId> ids_;
   CallUsage usage_;
   int64_t num_open_ = 0;

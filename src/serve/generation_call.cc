@@ -56,33 +56,6 @@ std::vector<int32_t> Encode(const ServedModel& model, const std::string& text, b
   return model.tokenizer->Encode(text, {.add_bos = add_special && model.tokenizer->adds_bos()});
 }
 
-// A prompt or several: a text, an array of texts, of token ids, or of arrays of them.
-void ReadPrompts(const JsonFields& fields, const char* name, const ServedModel& model, GenerationCall& call) {
-  const OrderedJson* prompt = fields.Find(name);
-  if (prompt == nullptr) ThrowBadField(name, "'{}' is missing", name);
-  const bool add_special = fields.Boolean("add_special_tokens").value_or(true);
-  const auto add_text = [&](const OrderedJson& text) {
-    call.prompt_texts.push_back(text.get<std::string>());
-    call.prompts.push_back(Encode(model, call.prompt_texts.back(), add_special));
-  };
-  const auto add_ids = [&](const OrderedJson& ids) {
-    call.prompts.push_back(ReadTokenIds(ids, name));
-    for (const int32_t id : call.prompts.back()) {
-      if (id >= model.engine->vocab_size()) ThrowBadField(name, "'{}' holds token id {}, and the vocabulary has {}", name, id, model.engine->vocab_size());
-    }
-    call.prompt_texts.push_back(call.echo ? model.tokenizer->Decode(call.prompts.back(), false) : std::string());
-  };
-  if (prompt->is_string()) return add_text(*prompt);
-  if (!prompt->is_array() || prompt->empty()) ThrowBadField(name, "'{}' must be a string, or an array of strings or token ids, got {}", name, Shown(*prompt));
-  if (prompt->front().is_number()) return add_ids(*prompt);
-  if (static_cast<int64_t>(prompt->size()) > kMostPrompts) ThrowBadField(name, "'{}' holds {} prompts, and {} are the most", name, prompt->size(), kMostPrompts);
-  for (const OrderedJson& each : *prompt) {
-    if (each.is_string()) add_text(each);
-    else if (each.is_array()) add_ids(each);
-    else ThrowBadField(name, "'{}' must hold strings or arrays of token ids, got {}", name, Shown(each));
-  }
-}
-
 // A message's content as one text: OpenAI's parts of type text are joined.
 std::string ContentText(const OrderedJson& content, const std::string& name) {
   if (content.is_null()) return "";
@@ -160,6 +133,32 @@ void RefuseFormats(const JsonFields& fields) {
 bool EndsWith(std::string_view text, std::string_view end) { return text.size() >= end.size() && text.substr(text.size() - end.size()) == end; }
 
 }  // namespace
+
+void ReadPrompts(const JsonFields& fields, const char* name, const ServedModel& model, GenerationCall& call) {
+  const OrderedJson* prompt = fields.Find(name);
+  if (prompt == nullptr) ThrowBadField(name, "'{}' is missing", name);
+  const bool add_special = fields.Boolean("add_special_tokens").value_or(true);
+  const auto add_text = [&](const OrderedJson& text) {
+    call.prompt_texts.push_back(text.get<std::string>());
+    call.prompts.push_back(Encode(model, call.prompt_texts.back(), add_special));
+  };
+  const auto add_ids = [&](const OrderedJson& ids) {
+    call.prompts.push_back(ReadTokenIds(ids, name));
+    for (const int32_t id : call.prompts.back()) {
+      if (id >= model.engine->vocab_size()) ThrowBadField(name, "'{}' holds token id {}, and the vocabulary has {}", name, id, model.engine->vocab_size());
+    }
+    call.prompt_texts.push_back(call.echo ? model.tokenizer->Decode(call.prompts.back(), false) : std::string());
+  };
+  if (prompt->is_string()) return add_text(*prompt);
+  if (!prompt->is_array() || prompt->empty()) ThrowBadField(name, "'{}' must be a string, or an array of strings or token ids, got {}", name, Shown(*prompt));
+  if (prompt->front().is_number()) return add_ids(*prompt);
+  if (static_cast<int64_t>(prompt->size()) > kMostPrompts) ThrowBadField(name, "'{}' holds {} prompts, and {} are the most", name, prompt->size(), kMostPrompts);
+  for (const OrderedJson& each : *prompt) {
+    if (each.is_string()) add_text(each);
+    else if (each.is_array()) add_ids(each);
+    else ThrowBadField(name, "'{}' must hold strings or arrays of token ids, got {}", name, Shown(each));
+  }
+}
 
 std::string ReadModelName(const JsonFields& fields, const ServedModel& model) {
   const std::string name = fields.Text("model").value_or("");

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,7 @@ struct GenerationCall {
   OrderedJson tools = {};
   bool starts_in_reasoning = false;                // chat: the prompt ends inside of a thought
   bool parses_reasoning = true;
+  std::function<void(const OrderedJson& message)> on_answer = {};  // chat: told the whole answer of the first choice before the client is told its end
 };
 
 // The fields that every endpoint takes: temperature, top_p, top_k, min_p, repetition_penalty, presence_penalty, frequency_penalty, logit_bias, seed,
@@ -32,6 +34,9 @@ void ReadCommonFields(const JsonFields& fields, const ServedModel& model, Genera
 
 // Checks the prompt's length and the ids, and cuts the answer's length to what fits. `most_new` below 0: as long as fits.
 void FitIntoContext(const ServedModel& model, int64_t most_new, GenerationCall& call);
+
+// A prompt or several: a text, an array of texts, of token ids, or of arrays of them; into call.prompts and call.prompt_texts.
+void ReadPrompts(const JsonFields& fields, const char* name, const ServedModel& model, GenerationCall& call);
 
 // The name of the model that a body asks for; 404 for one that is not served here.
 std::string ReadModelName(const JsonFields& fields, const ServedModel& model);

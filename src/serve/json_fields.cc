@@ -32,7 +32,11 @@ std::string Shown(const OrderedJson& value) {
   constexpr size_t kMost = 60;
   if (value.is_structured() && value.size() > 20) return value.is_array() ? "a long array" : "a large object";
   std::string text = value.dump(-1, ' ', true, OrderedJson::error_handler_t::replace);
-  return text.size() > kMost ? text.substr(0, kMost) + "..." : text;
+  if (text.size() > kMost) {
+    text.resize(kMost);
+    text += "...";
+  }
+  return text;
 }
 
 JsonFields::JsonFields(const OrderedJson& object, std::string where) : object_(object), where_(std::move(where)) {

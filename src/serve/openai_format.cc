@@ -67,21 +67,7 @@ class ChatFormat : public AnswerFormat {
     OrderedJson body = Head("chat.completion");
     body["choices"] = OrderedJson::array();
     for (const ChoiceState& choice : choices) {
-      const std::string content = JoinText(choice.events, OutputEvent::kContent), reasoning = JoinText(choice.events, OutputEvent::kReasoning);
-      OrderedJson message = {{"role", "assistant"}};
-      message["content"] = content.empty() && choice.has_tool_calls ? OrderedJson() : OrderedJson(content);
-      if (!reasoning.empty()) message["reasoning_content"] = reasoning;
-      OrderedJson calls = OrderedJson::array();
-      for (const OutputEvent& event : choice.events) {
-        if (event.kind == OutputEvent::kToolCall) {
-          calls.push_back({{"id", event.tool_id}, {"type", "function"}, {"function", {{"name", event.text}, {"arguments", ""}}}});
-        } else if (event.kind == OutputEvent::kToolArguments) {
-          OrderedJson& arguments = calls.back()["function"]["arguments"];
-          arguments = arguments.get<std::string>() + event.text;
-        }
-      }
-      if (!calls.empty()) message["tool_calls"] = std::move(calls);
-      body["choices"].push_back({{"index", choice.index}, {"message", std::move(message)}, {"logprobs", LogprobsJson(choice.logprobs)}, {"finish_reason", FinishJson(choice)}});
+      body["choices"].push_back({{"index", choice.index}, {"message", AssistantMessage(choice.events)}, {"logprobs", LogprobsJson(choice.logprobs)}, {"finish_reason", FinishJson(choice)}});
     }
     body["usage"] = UsageJson(usage);
     return body;

@@ -1,5 +1,7 @@
 #include "serve/service.h"
 
+#include <xxhash.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -8,12 +10,21 @@
 #include "serve/answer_format.h"
 #include "serve/anthropic.h"
 #include "serve/api_error.h"
+#include "serve/embeddings.h"
+#include "serve/session_call.h"
+#include "serve/static_files.h"
 
 namespace fathom {
 namespace {
 
 std::unique_ptr<AnswerFormat> LlamaFormatOf(const GenerationCall& call, const ServedModel&) { return NewLlamaFormat(call); }
 std::unique_ptr<AnswerFormat> GenerateFormatOf(const GenerationCall&, const ServedModel&) { return NewGenerateFormat(); }
+
+// Who a session belongs to: the key's hash, so that no key lies in the file.
+std::string OwnerOf(const std::string& key) {
+  const XXH128_hash_t hash = XXH3_128bits(key.data(), key.size());
+  return key.empty() ? "" : fmt::format("{:016x}{:016x}", hash.high64, hash.low64);
+}
 
 }  // namespace
 
@@ -34,38 +45,40 @@ struct Service::Route {
   const char* method;
   const char* path;
   bool needs_key;
-  void (*answer)(Service&, const OrderedJson& body, const Responder&);
+  void (*answer)(Service&, const OrderedJson& body, const std::string& key, const Responder&);
 };
 
 const std::vector<Service::Route>& Service::Routes() {
   using J = const OrderedJson&;
+  using K = const std::string&;
   using R = const Responder&;
   static const std::vector<Route> kRoutes = {
-      {"GET", "/health", false, [](Service& s, J, R r) { s.Send(r, {{"status", "ok"}}); }},
-      {"GET", "/ready", false, [](Service& s, J, R r) {
+      {"GET", "/health", false, [](Service& s, J, K, R r) { s.Send(r, {{"status", "ok"}}); }},
+      {"GET", "/ready", false, [](Service& s, J, K, R r) {
          if (s.is_draining_) throw ApiError(503, "the server is about to end");
          s.Send(r, {{"status", "ready"}});
        }},
-      {"GET", "/version", false, [](Service& s, J, R r) { s.Send(r, {{"version", s.model_.version}}); }},
-      {"GET", "/metrics", false, [](Service& s, J, R r) {
+      {"GET", "/version", false, [](Service& s, J, K, R r) { s.Send(r, {{"version", s.model_.version}}); }},
+      {"GET", "/metrics", false, [](Service& s, J, K, R r) {
          const int64_t num_connections = s.count_connections ? s.count_connections() : 0;
          r.Send(200, "text/plain; version=0.0.4; charset=utf-8", s.metrics_.Print(s.model_.engine->stats(), s.model_.name(), num_connections), s.CommonHeaders());
        }},
-      {"GET", "/v1/models", true, [](Service& s, J, R r) { s.Send(r, s.Models()); }},
-      {"GET", "/props", true, [](Service& s, J, R r) { s.Send(r, s.Props()); }},
-      {"POST", "/v1/chat/completions", true, [](Service& s, J b, R r) { s.Call(ReadChatCall(b, s.model_), true, NewChatFormat, r); }},
-      {"POST", "/v1/completions", true, [](Service& s, J b, R r) { s.Call(ReadCompletionCall(b, s.model_), false, NewCompletionFormat, r); }},
-      {"POST", "/v1/messages", true, [](Service& s, J b, R r) { s.Call(ReadMessagesCall(b, s.model_, false), true, NewMessagesFormat, r); }},
-      {"POST", "/v1/messages/count_tokens", true, [](Service& s, J b, R r) {
+      {"GET", "/v1/models", true, [](Service& s, J, K, R r) { s.Send(r, s.Models()); }},
+      {"GET", "/props", true, [](Service& s, J, K, R r) { s.Send(r, s.Props()); }},
+      {"POST", "/v1/chat/completions", true, [](Service& s, J b, K k, R r) { s.Chat(b, k, r); }},
+      {"POST", "/v1/completions", true, [](Service& s, J b, K, R r) { s.Call(ReadCompletionCall(b, s.model_), false, NewCompletionFormat, r); }},
+      {"POST", "/v1/embeddings", true, [](Service& s, J b, K, R r) { AnswerEmbeddings(b, s.model_, s.CommonHeaders(), r); }},
+      {"POST", "/v1/messages", true, [](Service& s, J b, K, R r) { s.Call(ReadMessagesCall(b, s.model_, false), true, NewMessagesFormat, r); }},
+      {"POST", "/v1/messages/count_tokens", true, [](Service& s, J b, K, R r) {
          s.Send(r, {{"input_tokens", ReadMessagesCall(b, s.model_, true).prompts[0].size()}});
        }},
-      {"POST", "/completion", true, [](Service& s, J b, R r) { s.Call(ReadLlamaCall(b, s.model_), false, LlamaFormatOf, r); }},
-      {"POST", "/completions", true, [](Service& s, J b, R r) { s.Call(ReadLlamaCall(b, s.model_), false, LlamaFormatOf, r); }},
-      {"POST", "/infill", true, [](Service& s, J b, R r) { s.Call(ReadInfillCall(b, s.model_), false, LlamaFormatOf, r); }},
-      {"POST", "/generate", true, [](Service& s, J b, R r) { s.Call(ReadGenerateCall(b, s.model_), false, GenerateFormatOf, r); }},
-      {"POST", "/tokenize", true, [](Service& s, J b, R r) { s.Send(r, s.TokenizeBody(b)); }},
-      {"POST", "/detokenize", true, [](Service& s, J b, R r) { s.Send(r, s.DetokenizeBody(b)); }},
-      {"POST", "/apply-template", true, [](Service& s, J b, R r) {
+      {"POST", "/completion", true, [](Service& s, J b, K, R r) { s.Call(ReadLlamaCall(b, s.model_), false, LlamaFormatOf, r); }},
+      {"POST", "/completions", true, [](Service& s, J b, K, R r) { s.Call(ReadLlamaCall(b, s.model_), false, LlamaFormatOf, r); }},
+      {"POST", "/infill", true, [](Service& s, J b, K, R r) { s.Call(ReadInfillCall(b, s.model_), false, LlamaFormatOf, r); }},
+      {"POST", "/generate", true, [](Service& s, J b, K, R r) { s.Call(ReadGenerateCall(b, s.model_), false, GenerateFormatOf, r); }},
+      {"POST", "/tokenize", true, [](Service& s, J b, K, R r) { s.Send(r, s.TokenizeBody(b)); }},
+      {"POST", "/detokenize", true, [](Service& s, J b, K, R r) { s.Send(r, s.DetokenizeBody(b)); }},
+      {"POST", "/apply-template", true, [](Service& s, J b, K, R r) {
          const JsonFields fields(b);
          s.Send(r, {{"prompt", RenderMessages(fields, s.model_, fields.Boolean("add_generation_prompt").value_or(true))}});
        }},
@@ -73,7 +86,15 @@ const std::vector<Service::Route>& Service::Routes() {
   return kRoutes;
 }
 
-Service::Service(ServedModel model, ServiceOptions options) : model_(std::move(model)), options_(std::move(options)) {}
+std::vector<std::pair<std::string, std::string>> Service::Endpoints() {
+  std::vector<std::pair<std::string, std::string>> endpoints;
+  for (const Route& route : Routes()) endpoints.emplace_back(route.method, route.path);
+  return endpoints;
+}
+
+Service::Service(ServedModel model, ServiceOptions options) : model_(std::move(model)), options_(std::move(options)) {
+  if (options_.sessions) sessions_ = std::make_unique<Sessions>(*options_.sessions);
+}
 
 void Service::Handle(const HttpRequest& request, const Responder& responder) {
   try {
@@ -95,18 +116,19 @@ HttpHeaders Service::CommonHeaders() const {
 
 void Service::Send(const Responder& responder, const OrderedJson& body) const { responder.Send(200, "application/json", DumpJson(body), CommonHeaders()); }
 
-void Service::CheckKey(const HttpRequest& request) const {
-  if (options_.api_keys.empty()) return;
+std::string Service::CheckKey(const HttpRequest& request) const {
+  if (options_.api_keys.empty()) return "";
   std::string_view given = request.Header("x-api-key");
   const std::string_view authorization = request.Header("authorization");
   if (authorization.substr(0, 7) == "Bearer ") given = authorization.substr(7);
   if (!IsKnownKey(given, options_.api_keys)) throw ApiError(401, "the API key is missing or not known: send 'Authorization: Bearer KEY'", "", "invalid_api_key");
+  return std::string(given);
 }
 
 void Service::Answer(const HttpRequest& request, const Responder& responder) {
   if (request.method == "OPTIONS") {
     HttpHeaders headers = CommonHeaders();
-    headers.emplace_back("Access-Control-Allow-Methods", "GET, POST, OPTIONS");
+    headers.emplace_back("Access-Control-Allow-Methods", "GET, POST, DELETE, OPTIONS");
     headers.emplace_back("Access-Control-Allow-Headers", "Authorization, Content-Type, X-Api-Key, X-Request-Id");
     headers.emplace_back("Access-Control-Max-Age", "86400");
     responder.Send(204, "", "", std::move(headers));
@@ -123,15 +145,20 @@ void Service::Answer(const HttpRequest& request, const Responder& responder) {
     }
     throw ApiError(404, fmt::format("the model '{}' is not served here", name.substr(0, 100)), "model", "model_not_found");
   }
+  constexpr std::string_view kSessions = "/v1/sessions/";
+  if (request.path.substr(0, kSessions.size()) == kSessions) return AnswerSession(request, request.path.substr(kSessions.size()), responder);
+  if (const StaticFile file = FindStaticFile(request.path); !file.bytes.empty() && method == "GET") {
+    return responder.Send(200, file.content_type, std::string(file.bytes), StaticFileHeaders());
+  }
   bool path_is_known = false;
   for (const Route& route : Routes()) {
     if (request.path != route.path) continue;
     path_is_known = true;
     if (method != route.method) continue;
-    if (route.needs_key) CheckKey(request);
+    const std::string key = route.needs_key ? CheckKey(request) : std::string();
     OrderedJson body;
     if (method == "POST") body = ParseBody(request.body);
-    return route.answer(*this, body, responder);
+    return route.answer(*this, body, key, responder);
   }
   if (path_is_known) throw ApiError(405, fmt::format("{} is not for {}", request.path.substr(0, 100), request.method.substr(0, 20)));
   throw ApiError(404, fmt::format("there is no {} here", request.path.substr(0, 100)));
@@ -139,6 +166,23 @@ void Service::Answer(const HttpRequest& request, const Responder& responder) {
 
 void Service::Call(GenerationCall call, bool is_chat, FormatFactory format, const Responder& responder) {
   RunCall(std::move(call), is_chat, format, {.model = &model_, .metrics = &metrics_, .headers = CommonHeaders()}, responder);
+}
+
+Sessions& Service::KeptSessions() {
+  if (sessions_ == nullptr) ThrowBadField("session_id", "this server keeps no sessions: it was started without --sessions");
+  return *sessions_;
+}
+
+void Service::Chat(const OrderedJson& body, const std::string& key, const Responder& responder) {
+  const bool has_session = body.is_object() && body.contains("session_id") && !body["session_id"].is_null();
+  Call(has_session ? ReadSessionCall(body, model_, KeptSessions(), OwnerOf(key)) : ReadChatCall(body, model_), true, NewChatFormat, responder);
+}
+
+void Service::AnswerSession(const HttpRequest& request, const std::string& id, const Responder& responder) {
+  const std::string owner = OwnerOf(CheckKey(request));
+  if (request.method == "GET") return Send(responder, SessionJson(KeptSessions(), owner, id));
+  if (request.method != "DELETE") throw ApiError(405, fmt::format("{} is not for {}", request.path.substr(0, 100), request.method.substr(0, 20)));
+  Send(responder, {{"id", id}, {"object", "session.deleted"}, {"deleted", KeptSessions().Remove(owner, id)}});
 }
 
 OrderedJson Service::Models() const {

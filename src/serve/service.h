@@ -4,19 +4,23 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "serve/call_runner.h"
 #include "serve/http_server.h"
 #include "serve/metrics.h"
 #include "serve/served_model.h"
+#include "serve/sessions.h"
 
 namespace fathom {
 
 struct ServiceOptions {
   std::vector<std::string> api_keys = {};  // empty: everybody may
   std::string cors_origin = "*";           // empty: no CORS headers
+  std::optional<SessionOptions> sessions = {};  // empty: none are kept
 };
 
 class Service {
@@ -28,6 +32,8 @@ class Service {
   // No new work is taken: /ready says so, the rest goes on.
   void Drain() { is_draining_ = true; }
 
+  // Method and path of each endpoint, without the page's files.
+  static std::vector<std::pair<std::string, std::string>> Endpoints();
   Metrics& metrics() { return metrics_; }
   const ServedModel& model() const { return model_; }
   // Set where /metrics shall count connections.
@@ -37,10 +43,15 @@ class Service {
   struct Route;
   static const std::vector<Route>& Routes();
   void Answer(const HttpRequest& request, const Responder& responder);
-  void CheckKey(const HttpRequest& request) const;
+  // The key that the request carries; empty where no keys are asked for. Throws a 401.
+  std::string CheckKey(const HttpRequest& request) const;
+  void AnswerSession(const HttpRequest& request, const std::string& id, const Responder& responder);
+  Sessions& KeptSessions();
   HttpHeaders CommonHeaders() const;
   void Send(const Responder& responder, const OrderedJson& body) const;
   void Call(GenerationCall call, bool is_chat, FormatFactory format, const Responder& responder);
+
+  void Chat(const OrderedJson& body, const std::string& key, const Responder& responder);
 
   OrderedJson Models() const;
   OrderedJson Props() const;
@@ -50,6 +61,7 @@ class Service {
   ServedModel model_;
   ServiceOptions options_;
   Metrics metrics_;
+  std::unique_ptr<Sessions> sessions_;
   std::atomic<bool> is_draining_ = false;
 };
 

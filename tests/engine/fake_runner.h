@@ -55,6 +55,13 @@ class FakeRunner : public StepRunner {
     return logits;
   }
 
+  // Of four values: how many tokens, their sum, the last one, the pooling.
+  std::vector<float> Embed(std::span<const int32_t> tokens, Pooling pooling) override {
+    float sum = 0;
+    for (const int32_t token : tokens) sum += static_cast<float>(token);
+    return {static_cast<float>(tokens.size()), sum, static_cast<float>(tokens.back()), pooling == Pooling::kLast ? 1.0f : 0.0f};
+  }
+
   int64_t num_run() const { return num_run_; }      // tokens that went through the model
   int64_t num_steps() const { return num_steps_; }
   void MakeFlat() { flat_ = 10.0f; }                // every token is as likely

@@ -69,7 +69,9 @@ TEST_P(SplitModel, GivesTheLogitsAndTokensOfTheWhole) {
   EXPECT_TRUE(at::allclose(Logits(*model, prompt).cpu(), Logits(*whole, prompt), 1e-4, 1e-4));
   EXPECT_TRUE(at::allclose(PagedLogits(*model, prompt, {20, 5}).cpu(), PagedLogits(*whole, prompt, {20, 5}), 1e-4, 1e-4));
   EXPECT_EQ(Greedy(*model, prompt, 12), Greedy(*whole, prompt, 12));
-  if (whole->config().num_nextn_predict_layers > 0) EXPECT_TRUE(at::allclose(MtpLogits(*model, prompt).cpu(), MtpLogits(*whole, prompt), 1e-4, 1e-4));
+  if (whole->config().num_nextn_predict_layers > 0) {
+    EXPECT_TRUE(at::allclose(MtpLogits(*model, prompt).cpu(), MtpLogits(*whole, prompt), 1e-4, 1e-4));
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Cases, SplitModel,

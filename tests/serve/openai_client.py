@@ -47,6 +47,16 @@ def check_completions(client, model):
     assert "".join(logprobs.tokens) == answer.choices[0].text and logprobs.token_logprobs[0] is None
 
 
+def check_embeddings(client, model):
+    texts = ["The cat sat on the mat.", "A cat was sitting on a mat.", "Quarterly revenue grew by nine percent."]
+    vectors = [row.embedding for row in client.embeddings.create(model=model, input=texts).data]
+    dot = lambda a, b: sum(x * y for x, y in zip(a, b))  # noqa: E731
+    assert all(abs(dot(v, v) - 1) < 1e-3 for v in vectors)
+    assert dot(vectors[0], vectors[1]) > dot(vectors[0], vectors[2])
+    alone = client.embeddings.create(model=model, input=texts[1], encoding_format="float").data[0].embedding
+    assert max(abs(x - y) for x, y in zip(alone, vectors[1])) < 1e-6
+
+
 def check_stop_and_bias(client, model):
     answer = client.chat.completions.create(model=model, messages=MESSAGES, temperature=0, stop=["Paris"])
     assert "Paris" not in answer.choices[0].message.content and answer.choices[0].finish_reason == "stop"
