@@ -4,13 +4,17 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <vector>
 
+#include "bench/kernel_profile.h"
 #include "model/model.h"
 
 namespace fathom {
 
 struct ModelBenchOptions {
   int64_t batch = 1, prompt_tokens = 512, new_tokens = 64;
+  bool sampled = false;  // decode: tokens are drawn (temperature 0.8, top-k 50, top-p 0.95, repetition penalty 1.1), not the best
+  bool profile = false;  // decode: one more step, by kernel (on a GPU)
   std::function<bool()> cancelled = {};
 };
 
@@ -20,6 +24,8 @@ struct ModelBenchResult {
   double seconds_per_step = 0;   // median
   double bytes_per_step = 0;     // weights that a step reads, and its keys and values
   double flop_per_step = 0;      // 2 a weight a token, and attention's products
+  double cache_bytes_per_token = 0;
+  std::vector<KernelTime> kernels = {};
 };
 
 // One decode step: every sequence holds prompt_tokens and grows by new_tokens, a token a step.
@@ -31,6 +37,6 @@ ModelBenchResult BenchPrefill(const std::shared_ptr<Model>& model, const ModelBe
 struct StepCost {
   double bytes = 0, flop = 0;
 };
-StepCost CostOfStep(const ModelConfig& config, double element_size, int64_t rows, int64_t head_rows, double context);
+StepCost CostOfStep(const ModelConfig& config, const ModelOptions& options, int64_t rows, int64_t head_rows, double context);
 
 }  // namespace fathom

@@ -20,11 +20,13 @@ struct OpsBenchOptions {
   double seconds_each = 0.15;
 };
 
-// Memory operations report bytes, products FLOP; the other is 0. Times are the median of many runs over memory that no cache holds.
+// On the CPU memory operations report bytes, products FLOP; the other is 0. Times are the median of many runs over memory that no cache holds.
 struct OpResult {
   std::string name, shape;
   double seconds = 0;
   double bytes = 0, flop = 0;
+  double times_peer = 0;   // how many times as fast as its peer (the case before it); 0: none
+  std::string error = {};  // why it was not measured
   double gigabytes_per_s() const { return bytes / seconds / 1e9; }
   double gigaflop_per_s() const { return flop / seconds / 1e9; }
 };

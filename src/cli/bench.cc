@@ -2,6 +2,7 @@
 #include <ATen/Parallel.h>
 #include <CLI/CLI.hpp>
 
+#include <algorithm>
 #include <cstdio>
 #include <iterator>
 #include <memory>
@@ -11,6 +12,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "bench/cuda_ops/cuda_ops.h"
 #include "bench/machine.h"
 #include "bench/model_bench.h"
 #include "bench/ops_bench.h"
@@ -32,8 +34,9 @@ namespace fathom {
 namespace {
 
 struct BenchFlags {
-  std::string kind, config, file;
+  std::string kind, config, file, filter;
   int64_t batch = 1, prompt_tokens = 512, new_tokens = 64;
+  bool sampled = false;
   TrainBenchFlags train;
   ServeBenchFlags serve;
 };
@@ -43,7 +46,8 @@ double Percent(double part, double whole) { return whole > 0 ? 100 * part / whol
 std::shared_ptr<Model> LoadOrMake(const BenchFlags& flags, const CommonOptions& common) {
   if (!flags.config.empty()) {
     return MakeRandomModel(NamedConfig(flags.config), {.dtype = DtypeOfFlag(common.dtype), .device = ResolveDevice(common),
-                                                       .device_layers = common.gpu_layers, .host_experts = common.cpu_moe});
+                                                       .device_layers = common.gpu_layers, .host_experts = common.cpu_moe,
+                                                       .kv_cache = CacheFormatOf(common)});
   }
   return LoadForGeneration(ResolveModelPath(common.model), LoadOptionsOf(common, false)).loaded.model;
 }
@@ -55,7 +59,7 @@ int BenchModel(const BenchFlags& flags, const CommonOptions& common) {
   const MachineLimits limits = MeasureLimits(model->options().device, dtype);
   InterruptGuard guard;
   const ModelBenchOptions options{.batch = flags.batch, .prompt_tokens = flags.prompt_tokens, .new_tokens = flags.new_tokens,
-                                  .cancelled = InterruptGuard::Interrupted};
+                                  .sampled = flags.sampled, .profile = flags.train.profile, .cancelled = InterruptGuard::Interrupted};
   const ModelBenchResult result = flags.kind == "decode" ? BenchDecode(model, options) : BenchPrefill(model, options);
   if (InterruptGuard::Interrupted()) return kExitInterrupted;
   const double gb_per_s = result.bytes_per_step / result.seconds_per_step / 1e9;
@@ -67,6 +71,9 @@ int BenchModel(const BenchFlags& flags, const CommonOptions& common) {
                         {"threads", at::get_num_threads()},
                         {"batch", flags.batch},
                         {"prompt_tokens", flags.prompt_tokens},
+                        {"sampled", flags.sampled},
+                        {"kv_cache_dtype", common.kv_cache_dtype},
+                        {"cache_bytes_per_token", result.cache_bytes_per_token},
                         {"steps", result.steps},
                         {"tokens_per_s", result.tokens_per_s},
                         {"ms_per_step", 1e3 * result.seconds_per_step},
@@ -80,37 +87,67 @@ int BenchModel(const BenchFlags& flags, const CommonOptions& common) {
     std::printf("%s\n", json.dump().c_str());
     return kExitDone;
   }
-  std::printf("%s, %s on %s, %d threads: batch %ld, %ld tokens of prompt\n", flags.kind.c_str(), FlagOfDtype(dtype).c_str(),
-              model->options().device.str().c_str(), at::get_num_threads(), flags.batch, flags.prompt_tokens);
+  std::printf("%s, %s on %s, %d threads: batch %ld, %ld tokens of prompt%s\n", flags.kind.c_str(), FlagOfDtype(dtype).c_str(),
+              model->options().device.str().c_str(), at::get_num_threads(), flags.batch, flags.prompt_tokens, flags.sampled ? ", sampled" : "");
   std::printf("  %10.1f tok/s    %.3f ms a step (median of %ld)\n", result.tokens_per_s, 1e3 * result.seconds_per_step, result.steps);
   std::printf("  %10.1f GB/s     %.3f GB a step", gb_per_s, result.bytes_per_step / 1e9);
   std::printf(", %.0f%% of the measured %.1f GB/s", Percent(gb_per_s, limits.memory_gb_per_s), limits.memory_gb_per_s);
+  if (flags.kind == "decode") std::printf("\n  %10.1f KB       of cache a token", result.cache_bytes_per_token / 1e3);
   std::printf("\n  %10.1f GFLOP/s  %.3f GFLOP a step", gflop_per_s, result.flop_per_step / 1e9);
   std::printf(", %.0f%% of the measured %.1f GFLOP/s", Percent(gflop_per_s, limits.matrix_gflop_per_s), limits.matrix_gflop_per_s);
   std::printf("\n");
+  if (!result.kernels.empty()) std::printf("one step by kernel: %s", FormatProfile(result.kernels, 48).c_str());
   return kExitDone;
 }
 
-int RunOpsBench(const CommonOptions& common) {
+// The larger of both shares: the one that bounds it.
+double PercentOfLimit(const OpResult& op, const MachineLimits& limits) {
+  if (op.seconds <= 0) return 0;
+  return std::max(Percent(op.gigabytes_per_s(), limits.memory_gb_per_s), Percent(op.gigaflop_per_s(), limits.matrix_gflop_per_s));
+}
+
+void PrintOp(const OpResult& op, const MachineLimits& limits) {
+  if (!op.error.empty()) {
+    std::printf("  %-24s %-32s failed: %s\n", op.name.c_str(), op.shape.c_str(), op.error.c_str());
+    return;
+  }
+  std::printf("  %-24s %-32s %10.1f us", op.name.c_str(), op.shape.c_str(), 1e6 * op.seconds);
+  if (op.bytes > 0) std::printf(" %9.1f GB/s", op.gigabytes_per_s());
+  if (op.flop > 0) std::printf(" %9.1f GFLOP/s", op.gigaflop_per_s());
+  std::printf(" %4.0f%%", PercentOfLimit(op, limits));
+  if (op.times_peer > 0) std::printf("  x%.2f", op.times_peer);
+  std::printf("\n");
+  std::fflush(stdout);
+}
+
+int RunOpsBench(const BenchFlags& flags, const CommonOptions& common) {
+  const c10::Device device = ResolveDevice(common);
   const at::ScalarType dtype = DtypeOfFlag(common.dtype);
-  const MachineLimits limits = MeasureLimits(at::kCPU, dtype);
-  OrderedJson list = OrderedJson::array();
+  FATHOM_USER_CHECK(device.is_cpu() || dtype == at::kBFloat16, "`bench ops` on a CUDA device is of bf16 and FP8, got --dtype {}", common.dtype);
+  const MachineLimits limits = MeasureLimits(device, dtype);
   if (!common.json) {
-    std::printf("%d threads, %s; measured limits: %.1f GB/s read, %.1f GFLOP/s product\n", at::get_num_threads(), FlagOfDtype(dtype).c_str(),
-                limits.memory_gb_per_s, limits.matrix_gflop_per_s);
+    std::printf("%s, %d threads, %s; measured limits: %.1f GB/s %s, %.1f GFLOP/s product\n", device.str().c_str(), at::get_num_threads(),
+                FlagOfDtype(dtype).c_str(), limits.memory_gb_per_s, device.is_cuda() ? "copied (read and written)" : "read", limits.matrix_gflop_per_s);
   }
-  for (const OpResult& op : BenchOps({.dtype = dtype})) {
-    const bool memory_bound = op.bytes > 0;
-    const double rate = memory_bound ? op.gigabytes_per_s() : op.gigaflop_per_s();
-    const double percent = Percent(rate, memory_bound ? limits.memory_gb_per_s : limits.matrix_gflop_per_s);
-    if (!common.json) {
-      std::printf("  %-24s %-32s %10.1f us %9.1f %-7s %4.0f%%\n", op.name.c_str(), op.shape.c_str(), 1e6 * op.seconds, rate,
-                  memory_bound ? "GB/s" : "GFLOP/s", percent);
-    }
-    list.push_back({{"name", op.name}, {"shape", op.shape}, {"us", 1e6 * op.seconds}, {"bytes", op.bytes}, {"flop", op.flop}, {"percent_of_limit", percent}});
+  OrderedJson list = OrderedJson::array();
+  const auto take = [&](const OpResult& op) {
+    if (!common.json) PrintOp(op, limits);
+    OrderedJson json = {{"name", op.name}, {"shape", op.shape}, {"us", 1e6 * op.seconds}, {"bytes", op.bytes}, {"flop", op.flop}};
+    json["percent_of_limit"] = PercentOfLimit(op, limits);
+    if (op.times_peer > 0) json["times_peer"] = op.times_peer;
+    if (!op.error.empty()) json["error"] = op.error;
+    list.push_back(std::move(json));
+  };
+  InterruptGuard guard;
+  if (device.is_cuda()) {
+    BenchCudaOps({.filter = flags.filter, .on_result = take, .cancelled = InterruptGuard::Interrupted});
+  } else {
+    FATHOM_USER_CHECK(flags.filter.empty(), "--filter is for `bench ops` on a CUDA device, got '{}'", flags.filter);
+    for (const OpResult& op : BenchOps({.dtype = dtype})) take(op);
   }
+  if (InterruptGuard::Interrupted()) return kExitInterrupted;
   if (common.json) {
-    const OrderedJson json = {{"benchmark", "ops"}, {"dtype", FlagOfDtype(dtype)}, {"threads", at::get_num_threads()},
+    const OrderedJson json = {{"benchmark", "ops"}, {"device", device.str()}, {"dtype", FlagOfDtype(dtype)}, {"threads", at::get_num_threads()},
                               {"machine", {{"memory_gb_per_s", limits.memory_gb_per_s}, {"matrix_gflop_per_s", limits.matrix_gflop_per_s}}}, {"ops", list}};
     std::printf("%s\n", json.dump().c_str());
   }
@@ -156,10 +193,11 @@ int RunBench(const BenchFlags& flags, const CommonOptions& common) {
   if (flags.kind == "train") return BenchTrainVerb(flags.train, flags.config, flags.batch, flags.prompt_tokens, common);
   FATHOM_USER_CHECK(flags.kind == "ops" || flags.kind == "tokenizer", "`fathom bench` measures decode, prefill, train, serve, ops or tokenizer, got '{}'",
                     flags.kind);
+  FATHOM_USER_CHECK(flags.filter.empty() || flags.kind == "ops", "--filter is for `bench ops`, got '{}'", flags.filter);
   FATHOM_USER_CHECK(flags.config.empty(), "--config is for `bench decode`, `prefill`, `train` and `serve`, got {}", flags.config);
   if (flags.kind == "tokenizer") return RunTokenizerBench(flags, common);
   FATHOM_USER_CHECK(common.model.empty(), "`bench ops` has shapes of its own and takes no --model, got {}", common.model);
-  return RunOpsBench(common);
+  return RunOpsBench(flags, common);
 }
 
 }  // namespace
@@ -169,23 +207,25 @@ VerbFunction AddBench(CLI::App& app, CommonOptions& common) {
   CLI::App* verb = app.add_subcommand("bench", "speed beside this machine's measured limits");
   verb->add_option("kind", flags->kind, "decode, prefill, train, serve, ops or tokenizer")->type_name("");
   AddText(*verb, "--config", flags->config, "random weights of this shape: v2-lite, v3-layer, moe-1b or a config.json")->type_name("C");
+  AddText(*verb, "--filter", flags->filter, "ops on a CUDA device: only those whose name or shape has this")->type_name("TEXT");
   AddText(*verb, "--file", flags->file, "the text of `bench tokenizer` (10 MB of mixed text)")->type_name("F");
   AddInteger(*verb, "--batch", flags->batch, "sequences at once (1)", 1, 4096);
   AddInteger(*verb, "--prompt-tokens", flags->prompt_tokens, "of each sequence (512); train: its length", 1);
   AddInteger(*verb, "--new-tokens", flags->new_tokens, "steps of decode that are measured (64)", 1);
+  AddSwitch(*verb, "--sampled", flags->sampled, "decode: draw tokens (temperature 0.8, top-k 50, top-p 0.95, repetition penalty 1.1), not the best");
   AddText(*verb, "--moments", flags->train.moments, "train: the optimizer's moments, fp32 or bf16 (fp32)");
   AddText(*verb, "--masters", flags->train.masters, "train: float32 copies of 16-bit weights, fp32 or none (fp32)");
   AddSwitch(*verb, "--fp8", flags->train.fp8, "train: the matrices' products in FP8, as DeepSeek-V3's report describes");
   AddText(*verb, "--recompute", flags->train.recompute, "train: what the backward makes again: none, swiglu or layers (none)");
   AddInteger(*verb, "--microbatches", flags->train.microbatches, "train: parts that the batch is cut into (1)", 1);
-  AddSwitch(*verb, "--profile", flags->train.profile, "train: one more step, with its kernels by name");
+  AddSwitch(*verb, "--profile", flags->train.profile, "train, decode: one more step, with its kernels by name");
   AddInteger(*verb, "--steps", flags->train.steps, "train: steps that are measured (8)", 1);
   AddServeBenchFlags(*verb, flags->serve);
-  AddCommonOptions(*verb, common, kModelFlag | kJsonFlag);
+  AddCommonOptions(*verb, common, kModelFlag | kJsonFlag | kCacheFlag);
   verb->footer(
       "Examples:\n  fathom bench decode --threads 2\n  fathom bench prefill --prompt-tokens 512 --json\n"
       "  fathom bench decode --config v2-lite --batch 8\n  fathom bench train --config moe-1b --batch 8 --prompt-tokens 2048\n"
-      "  fathom bench serve\n  fathom bench serve --url http://127.0.0.1:8000 --concurrency 32\n  fathom bench ops\n"
+      "  fathom bench serve\n  fathom bench serve --url http://127.0.0.1:8000 --concurrency 32\n  fathom bench ops --device cuda --filter mla\n"
       "  fathom bench tokenizer --file book.txt --threads 1");
   return [flags, &common] { return RunBench(*flags, common); };
 }

@@ -228,7 +228,7 @@ VerbFunction AddChat(CLI::App& app, CommonOptions& common) {
   AddInteger(*verb, "--max-history-turns", flags->max_history_turns, "say at most so many turns to the model, 0 as many as fit (0)", 0);
   AddInteger(*verb, "--max-new-tokens", flags->max_new_tokens, "of one answer (2048)", 1);
   AddSamplingFlags(*verb, flags->sampling);
-  AddCommonOptions(*verb, common, kModelFlag);
+  AddCommonOptions(*verb, common, kModelFlag | kCacheFlag);
   verb->footer(
       std::string("Sampling that is not set comes from generation_config.json, else temperature 0.3 and top-p 0.9.\n"
                   "Where stdin is not a terminal each of its lines is a turn.\n\nCommands:\n") + kHelp +

@@ -60,9 +60,14 @@ std::string FlagOfDtype(c10::ScalarType dtype) {
   return dtype == c10::ScalarType::BFloat16 ? "bf16" : dtype == c10::ScalarType::Half ? "fp16" : "fp32";
 }
 
+CacheFormat CacheFormatOf(const CommonOptions& common) {
+  if (common.kv_cache_dtype == "fp8") return CacheFormat::kFp8;
+  return common.kv_cache_dtype == "bf16" ? CacheFormat::kBf16 : CacheFormat::kModel;
+}
+
 LoadOptions LoadOptionsOf(const CommonOptions& common, bool need_tokenizer) {
   return {.dtype = common.dtype, .device = ResolveDevice(common), .gpu_layers = common.gpu_layers, .cpu_moe = common.cpu_moe,
-          .need_tokenizer = need_tokenizer};
+          .kv_cache = CacheFormatOf(common), .need_tokenizer = need_tokenizer};
 }
 
 }  // namespace fathom

@@ -22,6 +22,9 @@ c10::Device ResolveDevice(const CommonOptions& common);
 c10::ScalarType DtypeOfFlag(const std::string& flag);
 std::string FlagOfDtype(c10::ScalarType dtype);
 
+// What --kv-cache-dtype names.
+CacheFormat CacheFormatOf(const CommonOptions& common);
+
 // How a verb's model is loaded, as the flags say.
 LoadOptions LoadOptionsOf(const CommonOptions& common, bool need_tokenizer = true);
 

@@ -183,7 +183,7 @@ VerbFunction AddGenerate(CLI::App& app, CommonOptions& common) {
   AddInteger(*verb, "--logprobs", flags->num_logprobs, "with --json: each token's log-probability (of the model's own distribution) and the K best", 0, 1000)
       ->type_name("K");
   AddSwitch(*verb, "--stream", flags->stream, "print pieces as they come (with --json one object a line)");
-  AddCommonOptions(*verb, common, kModelFlag | kJsonFlag);
+  AddCommonOptions(*verb, common, kModelFlag | kJsonFlag | kCacheFlag);
   verb->footer(
       "Sampling that is not set comes from generation_config.json, else it is greedy.\n"
       "Examples:\n"

@@ -63,11 +63,19 @@ std::vector<WeightLine> ListLines(const Checkpoint& checkpoint) {
 
 Json ArchitectureName(const ModelConfig& config) { return ToHubJson(config).at("architectures").at(0); }
 
-// Of one token's keys and values in all layers, in the type that the model computes in.
-int64_t CacheBytesPerToken(const Checkpoint& checkpoint) {
-  const ModelConfig& config = checkpoint.config;
-  const int64_t size = static_cast<int64_t>(c10::elementSize(ResolveDtype("auto", checkpoint)));
-  return config.kv_values_per_token_per_layer() * config.num_hidden_layers * size;
+// Of one token's keys and values in all layers.
+int64_t CacheBytesPerToken(const Checkpoint& checkpoint, CacheFormat format) {
+  return checkpoint.config.num_hidden_layers * CacheBytesPerTokenPerLayer(checkpoint.config, ResolveDtype("auto", checkpoint), format);
+}
+
+// Whether the cache can be kept in FP8.
+bool HasFp8Cache(const ModelConfig& config) {
+  try {
+    CheckCacheFormat(config, CacheFormat::kFp8);
+    return true;
+  } catch (const UserError&) {
+    return false;
+  }
 }
 
 void PrintJson(const Checkpoint& checkpoint, const std::vector<WeightLine>& lines) {
@@ -82,7 +90,8 @@ void PrintJson(const Checkpoint& checkpoint, const std::vector<WeightLine>& line
   json["architecture"] = ArchitectureName(checkpoint.config).get<std::string>();
   json["parameters"] = {{"total", count.total}, {"active", count.active}, {"mtp", count.mtp}};
   json["bytes"] = num_bytes;
-  json["kv"] = {{"values_per_token_per_layer", checkpoint.config.kv_values_per_token_per_layer()}, {"bytes_per_token", CacheBytesPerToken(checkpoint)}};
+  json["kv"] = {{"values_per_token_per_layer", checkpoint.config.kv_values_per_token_per_layer()}, {"bytes_per_token", CacheBytesPerToken(checkpoint, CacheFormat::kModel)}};
+  if (HasFp8Cache(checkpoint.config)) json["kv"]["bytes_per_token_fp8"] = CacheBytesPerToken(checkpoint, CacheFormat::kFp8);
   json["weights"] = std::move(weights);
   std::printf("%s\n", json.dump().c_str());
 }
@@ -166,7 +175,10 @@ void PrintText(const Checkpoint& checkpoint, const std::vector<WeightLine>& line
                                  config.context_length()));
   PrintRow("attention", DescribeAttention(config));
   PrintRow("feed-forward", DescribeFeedForward(config));
-  PrintRow("cache", fmt::format("{} values a token a layer, {} a token", config.kv_values_per_token_per_layer(), Bytes(CacheBytesPerToken(checkpoint))));
+  std::string cache = fmt::format("{} values a token a layer, {} a token", config.kv_values_per_token_per_layer(),
+                                  Bytes(CacheBytesPerToken(checkpoint, CacheFormat::kModel)));
+  if (HasFp8Cache(config)) cache += fmt::format(", {} with --kv-cache-dtype fp8", Bytes(CacheBytesPerToken(checkpoint, CacheFormat::kFp8)));
+  PrintRow("cache", cache);
   if (checkpoint.files == nullptr) fmt::print("  (no weights here: the rest follows from the configuration)\n");
   PrintTypes(lines);
   PrintWeights(checkpoint, lines, all_weights);

@@ -127,7 +127,7 @@ VerbFunction AddServe(CLI::App& app, CommonOptions& common) {
   AddText(*verb, "--cors-origin", options.service.cors_origin, "web pages that may call it: an origin, * for all, '' for none (*)")->type_name("O");
   AddText(*verb, "--access-log", flags->access_log, "a file, - for stderr, off (-)")->type_name("F");
   AddNumber(*verb, "--drain-seconds", options.drain_seconds, "for answers under way when it is told to end (30)", {.least = 0, .most = 86400});
-  AddCommonOptions(*verb, common, kModelFlag);
+  AddCommonOptions(*verb, common, kModelFlag | kCacheFlag);
   verb->footer(
       "The port is bound when the model can answer. SIGTERM and Ctrl-C end it when the answers under way are done.\n"
       "Examples:\n"

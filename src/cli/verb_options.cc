@@ -56,6 +56,12 @@ void AddCommonOptions(CLI::App& verb, CommonOptions& common, unsigned flags) {
     }, "with cuda: this many of the last layers on the GPU, the others on the CPU (all)")->type_name("N");
     AddSwitch(verb, "--cpu-moe", common.cpu_moe, "with cuda: the routed experts stay on the CPU");
   }
+  if (flags & kCacheFlag) {
+    add("--kv-cache-dtype", [&](const std::string& text) {
+      FATHOM_USER_CHECK(text == "auto" || text == "bf16" || text == "fp8", "--kv-cache-dtype must be auto, bf16 or fp8, got '{}'", text);
+      common.kv_cache_dtype = text;
+    }, "of keys and values in the cache: auto (as the computation), bf16 or fp8 (multi-head latent attention)")->type_name("T");
+  }
   add("--dtype", [&](const std::string& text) { CheckDtypeName(text); common.dtype = text; },
       "auto, bf16, fp16 or fp32, of the computation (auto)")->type_name("T");
   add("--threads", [&](const std::string& text) { common.threads = static_cast<int>(ParseInteger("--threads", text, 1, 4096)); },

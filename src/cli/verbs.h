@@ -28,6 +28,7 @@ struct CommonOptions {
   std::string dtype = "auto";
   int64_t gpu_layers = -1;  // -1: every layer
   bool cpu_moe = false;
+  std::string kv_cache_dtype = "auto";
   int threads = 0;  // 0: all cores
   uint64_t seed = 0;
   bool seed_given = false;

@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "base/error.h"
-
 namespace fathom {
 
 Answer::Answer(std::shared_ptr<const GenerationRequest> request, const std::shared_ptr<const Tokenizer>& tokenizer, int64_t index, int64_t most_new_tokens)
@@ -15,13 +13,17 @@ Answer::Answer(std::shared_ptr<const GenerationRequest> request, const std::shar
 
 Delta Answer::Step(std::span<const float> logits_V) {
   const int32_t token = sampler_.Choose(logits_V);
-  Delta delta = Take(token);
+  Delta delta = Append(token);
   if (request_->num_logprobs >= 0) delta.logprobs.push_back(LogprobsOf(logits_V, token, request_->num_logprobs));
   return delta;
 }
 
 Delta Answer::Take(int32_t token) {
-  if (token < 0) ThrowMachineError("the model gave no finite logit: its weights are broken, or --dtype is too narrow for it");
+  sampler_.Accept(token);
+  return Append(token);
+}
+
+Delta Answer::Append(int32_t token) {
   Delta delta{.index = index_, .tokens = {token}};
   last_token_ = token;
   ++num_tokens_;
@@ -53,10 +55,6 @@ std::string Answer::Finish(FinishReason reason) {
   return text + stop_.Finish();
 }
 
-bool IsPlainGreedy(const GenerationRequest& request) {
-  const SamplingParams& p = request.sampling;
-  return p.temperature == 0 && p.repetition_penalty == 1 && p.presence_penalty == 0 && p.frequency_penalty == 0 && p.logit_bias.empty() &&
-         request.num_logprobs < 0 && request.num_prompt_logprobs < 0;
-}
+bool WantsLogprobs(const GenerationRequest& request) { return request.num_logprobs >= 0 || request.num_prompt_logprobs >= 0; }
 
 }  // namespace fathom

@@ -21,8 +21,9 @@ class Answer {
 
   // Takes the next token from its logits. Throws MachineError when none is finite.
   Delta Step(std::span<const float> logits_V);
-  // Takes a token that the runner has chosen (-1: no logit was finite).
+  // The same with the token that the runner has chosen by sampler().Row (-1: no logit was finite).
   Delta Take(int32_t token);
+  const Sampler& sampler() const { return sampler_; }
   // Ends it: the text that was held back. It may end with kStop instead, where that text holds a stop string whole.
   Delta End(FinishReason reason);
 
@@ -34,6 +35,7 @@ class Answer {
   int64_t index() const { return index_; }
 
  private:
+  Delta Append(int32_t token);
   std::string Finish(FinishReason reason);
 
   std::shared_ptr<const GenerationRequest> request_;
@@ -46,7 +48,7 @@ class Answer {
   FinishReason finish_ = FinishReason::kNone;
 };
 
-// Greedy, with nothing that needs the logits on the host.
-bool IsPlainGreedy(const GenerationRequest& request);
+// Whether the host must see the request's logits: log-probabilities are asked for.
+bool WantsLogprobs(const GenerationRequest& request);
 
 }  // namespace fathom

@@ -2,6 +2,7 @@
 #include "engine/engine.h"
 
 #include <algorithm>
+#include <deque>
 #include <iterator>
 #include <span>
 #include <utility>
@@ -30,16 +31,16 @@ struct Engine::Request {
   bool is_begun = false, is_cancelled = false;
 };
 
-// What a step gave: logits, or where all of it is greedy the tokens alone.
+// What a step gave: logits, or where nobody needs those the tokens that the runner has chosen.
 struct Engine::Output {
   at::Tensor logits_RV;
   std::vector<int32_t> tokens_R;
   std::vector<int64_t> num_rows;  // of each item
-  bool is_greedy = false;
+  bool is_chosen = false;
   std::span<const float> Row(int64_t row) const {
     return {logits_RV.const_data_ptr<float>() + row * logits_RV.size(1), static_cast<size_t>(logits_RV.size(1))};
   }
-  Delta Step(Answer& answer, int64_t row) const { return is_greedy ? answer.Take(tokens_R[static_cast<size_t>(row)]) : answer.Step(Row(row)); }
+  Delta Step(Answer& answer, int64_t row) const { return is_chosen ? answer.Take(tokens_R[static_cast<size_t>(row)]) : answer.Step(Row(row)); }
 };
 
 // The tokens after one item.
@@ -182,11 +183,20 @@ int64_t Engine::NumLogits(const Request& request, const PlannedItem& item) const
   return item.is_complete ? 1 + item.num_drafts : 0;
 }
 
+// Whether the runner can choose its tokens: no logits are asked for, and a row of them is for one token alone (the samples of a request draw their
+// first tokens from one row).
+bool Engine::CanBeChosen(const Request& request) const {
+  const GenerationRequest& what = *request.what;
+  return !WantsLogprobs(what) && (what.num_samples == 1 || request.first_token > 0 || IsGreedy(what.sampling));
+}
+
 Engine::Output Engine::Run(const std::vector<PlannedItem>& plan) {
   std::vector<StepRunner::Item> items;
   std::vector<std::vector<int32_t>> with_drafts;
   with_drafts.reserve(plan.size());
-  Output output{.is_greedy = runner_->picks_tokens()};
+  Output output{.is_chosen = runner_->picks_tokens()};
+  std::vector<ops::SampleRow> rows;
+  std::deque<std::vector<ops::SeenToken>> lists;  // what rows point at
   const double now = MonotonicSeconds();
   int64_t num_begun = 0;
   for (const PlannedItem& item : plan) {
@@ -198,7 +208,7 @@ Engine::Output Engine::Run(const std::vector<PlannedItem>& plan) {
       request.timings.prefilled_tokens = request.timings.prompt_tokens - item.first;
       ++num_begun;
     }
-    output.is_greedy = output.is_greedy && IsPlainGreedy(*request.what);
+    output.is_chosen = output.is_chosen && CanBeChosen(request);
     const std::vector<int32_t>& known = scheduler_.Tokens(item.sequence);
     std::span<const int32_t> tokens = std::span(known).subspan(static_cast<size_t>(item.first), static_cast<size_t>(item.num_known));
     if (item.num_drafts > 0) {
@@ -211,13 +221,17 @@ Engine::Output Engine::Run(const std::vector<PlannedItem>& plan) {
     const std::span<const int32_t> pages = std::span(scheduler_.Blocks(item.sequence)).first(static_cast<size_t>((end + kBlockTokens - 1) / kBlockTokens));
     items.push_back({.tokens = tokens, .first_position = item.first, .pages = pages, .num_logits = NumLogits(request, item)});
     output.num_rows.push_back(items.back().num_logits);
+    if (!output.is_chosen || items.back().num_logits == 0) continue;
+    const Sampler& sampler = request.answers[owners_.at(item.sequence).second].sampler();
+    const std::span<const int32_t> drafts = tokens.last(static_cast<size_t>(item.num_drafts));
+    for (size_t d = 0; d <= drafts.size(); ++d) rows.push_back(sampler.Row(drafts.first(d), lists));
   }
   if (num_begun > 0) {
     const std::lock_guard lock(mutex_);
     num_waiting_ -= num_begun;
   }
   try {
-    if (output.is_greedy) output.tokens_R = runner_->RunGreedy(items);
+    if (output.is_chosen) output.tokens_R = runner_->RunAndChoose(items, rows);
     else output.logits_RV = runner_->Run(items);
   } catch (...) {
     // What was in the step fails with it; the others go on.

@@ -98,6 +98,7 @@ class Engine {
   void GuessByModel(const std::vector<PlannedItem>& plan);
   void Publish();
   int64_t NumLogits(const Request& request, const PlannedItem& item) const;
+  bool CanBeChosen(const Request& request) const;
 
   std::unique_ptr<StepRunner> runner_;
   std::shared_ptr<const Tokenizer> tokenizer_;

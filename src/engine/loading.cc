@@ -16,6 +16,7 @@ bool HasTokenizer(const std::filesystem::path& path) {
 LoadedCheckpoint LoadForGeneration(const std::filesystem::path& path, const LoadOptions& options) {
   const Checkpoint checkpoint = Checkpoint::Open(path);
   FATHOM_USER_CHECK(checkpoint.files != nullptr, "--model {}: has a configuration but no weights", path.string());
+  CheckCacheFormat(checkpoint.config, options.kv_cache);
   LoadedCheckpoint result;
   // The tokenizer first: it is small, and its mistakes show before the weights are read.
   if (HasTokenizer(path)) {
@@ -24,7 +25,7 @@ LoadedCheckpoint LoadForGeneration(const std::filesystem::path& path, const Load
     FATHOM_USER_CHECK(!options.need_tokenizer, "--model {}: has no tokenizer.json, which text needs", path.string());
   }
   const ModelOptions model_options{.dtype = ResolveDtype(options.dtype, checkpoint), .device = options.device,
-                                   .device_layers = options.gpu_layers, .host_experts = options.cpu_moe,
+                                   .device_layers = options.gpu_layers, .host_experts = options.cpu_moe, .kv_cache = options.kv_cache,
                                    .keep_fp8 = options.dtype == "auto" && options.device.is_cuda() && HasFp8Blocks(checkpoint),
                                    .keep_ggml = options.dtype == "auto"};
   result.loaded.model = LoadModel(checkpoint, model_options);

@@ -16,6 +16,7 @@ struct LoadOptions {
   at::Device device = at::kCPU;
   int64_t gpu_layers = -1;  // --gpu-layers: of the last layers, how many are on `device` (-1: all)
   bool cpu_moe = false;     // --cpu-moe: the routed experts stay on the CPU
+  CacheFormat kv_cache = CacheFormat::kModel;  // --kv-cache-dtype
   bool need_tokenizer = true;  // false: a model without one gives a null tokenizer instead of an error
 };
 

@@ -34,8 +34,9 @@ class ModelRunner {
   // Appends every item's tokens to its sequence in one forward. Logits [items, V] float32 on the CPU of each item's last token, undefined
   // without `want_logits`.
   at::Tensor Run(const std::vector<Item>& items, bool want_logits);
-  // The same, and of each item the best token alone.
-  std::vector<int32_t> RunGreedy(const std::vector<Item>& items);
+  // The same, and of each item the best token alone, or the one that its row chooses.
+  std::vector<int32_t> RunGreedy(const std::vector<Item>& items) { return RunAndChoose(items, {}); }
+  std::vector<int32_t> RunAndChoose(const std::vector<Item>& items, std::span<const ops::SampleRow> rows);
   bool picks_tokens() const { return runner_.picks_tokens(); }
 
   bool uses_graphs() const { return runner_.uses_graphs(); }

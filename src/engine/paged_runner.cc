@@ -8,23 +8,19 @@
 #include <c10/util/Exception.h>
 
 #include <algorithm>
-#include <array>
 #include <iterator>
+#include <numeric>
 #include <utility>
 
 #include "base/error.h"
-#include "base/free_memory.h"
 #include "base/log.h"
 #include "engine/block_pool.h"
 #include "model/placement.h"
-#include "ops/cuda_backend.h"
 
 namespace fathom {
 namespace {
 
 static_assert(kBlockTokens == kPageTokens);
-
-constexpr int64_t kFewTokens = 4;  // of a sequence: PagedCache absorbs steps of at most so many
 
 // Built on the host and sent to the device at once.
 class BatchBuilder {
@@ -68,15 +64,6 @@ PagedCache::Step StepOf(std::span<const StepRunner::Item> items) {
 bool IsDecodeStep(std::span<const StepRunner::Item> items) {
   return std::ssize(items) <= DecodeGraphs::kMostItems &&
          std::all_of(items.begin(), items.end(), [](const auto& item) { return item.tokens.size() == 1 && item.num_logits == 1; });
-}
-
-int64_t FreeBytes(at::Device device) {
-  if (!device.is_cuda()) return FreeMemoryBytes();
-  size_t free_bytes = 0, total_bytes = 0;
-  const FathomCudaTable* table = ops::CudaTable();
-  FATHOM_CHECK(table != nullptr, "a CUDA device without its backend");
-  if (table->memory_info(std::max<int32_t>(device.index(), 0), &free_bytes, &total_bytes) != 0) ThrowMachineError("the device's memory: {}", table->last_error());
-  return static_cast<int64_t>(free_bytes);
 }
 
 }  // namespace
@@ -162,46 +149,30 @@ std::optional<DecodeGraphs::Output> PagedRunner::Replay(std::span<const Item> it
 }
 
 at::Tensor PagedRunner::Logits(std::span<const Item> items) {
-  struct Kind {
-    std::vector<Item> items;
-    std::vector<size_t> places;  // in the step
-  };
-  std::array<Kind, 2> kinds;  // a few tokens, and more
-  std::vector<int64_t> first_logits;  // rows of the result
-  int64_t num_rows = 0;
-  for (size_t i = 0; i < items.size(); ++i) {
-    Kind& kind = kinds[std::ssize(items[i].tokens) > kFewTokens ? 1 : 0];
-    kind.items.push_back(items[i]);
-    kind.places.push_back(i);
-    first_logits.push_back(num_rows);
-    num_rows += items[i].num_logits;
+  if (const auto replayed = Replay(items)) return replayed->logits_BV;
+  const auto is_short = [](const Item& item) { return std::ssize(item.tokens) <= PagedCache::kMostAbsorbedTokens; };
+  if (!model_->config().has_mla() || std::is_partitioned(items.begin(), items.end(), is_short)) return Forward(items);
+  std::vector<size_t> order(items.size());  // of the items in the forward
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::stable_partition(order.begin(), order.end(), [&](size_t i) { return is_short(items[i]); });
+  std::vector<Item> sorted;
+  std::vector<int64_t> first_logits(items.size()), first_rows(items.size());
+  int64_t num_logits = 0;
+  for (const size_t i : order) {
+    sorted.push_back(items[i]);
+    first_logits[i] = num_logits;
+    num_logits += items[i].num_logits;
   }
-  const bool is_mixed = !kinds[0].items.empty() && !kinds[1].items.empty();
-  if (!is_mixed || !(model_->config().has_mla() || graphs_)) {
-    const auto replayed = Replay(items);
-    return replayed ? replayed->logits_BV : Forward(items);
-  }
-  std::vector<at::Tensor> logits, hidden;
-  std::vector<int64_t> first_rows(items.size());
-  const at::Tensor order_R = at::empty({num_rows}, at::kLong);
-  int64_t next_logits = 0, next_hidden = 0;
-  for (const Kind& kind : kinds) {
-    const auto replayed = Replay(kind.items);
-    const at::Tensor part = replayed ? replayed->logits_BV : Forward(kind.items);
-    if (part.defined()) logits.push_back(part);
-    for (size_t i = 0; i < kind.items.size(); ++i) {
-      for (int64_t r = 0; r < kind.items[i].num_logits; ++r) order_R.mutable_data_ptr<int64_t>()[first_logits[kind.places[i]] + r] = next_logits++;
-      if (uses_mtp_) first_rows[kind.places[i]] = next_hidden + first_rows_[i];
-    }
-    if (!uses_mtp_) continue;
-    hidden.push_back(hidden_TD_);
-    next_hidden += hidden_TD_.size(0);
-  }
+  const at::Tensor logits_RV = Forward(sorted);
   if (uses_mtp_) {
-    hidden_TD_ = at::cat(hidden);
+    for (size_t k = 0; k < order.size(); ++k) first_rows[order[k]] = first_rows_[k];
     first_rows_ = std::move(first_rows);
   }
-  return logits.empty() ? at::Tensor() : at::cat(logits).index_select(0, order_R.to(model_->options().device));
+  if (!logits_RV.defined()) return {};
+  const at::Tensor rows_R = at::empty({num_logits}, at::kLong);
+  int64_t* row = rows_R.mutable_data_ptr<int64_t>();
+  for (size_t i = 0; i < items.size(); ++i) row = std::generate_n(row, items[i].num_logits, [next = first_logits[i]]() mutable { return next++; });
+  return logits_RV.index_select(0, rows_R.to(model_->options().device));
 }
 
 at::Tensor PagedRunner::Run(std::span<const Item> items) {
@@ -210,30 +181,29 @@ at::Tensor PagedRunner::Run(std::span<const Item> items) {
   return logits_RV.defined() ? logits_RV.to(at::kCPU, at::kFloat).contiguous() : logits_RV;
 }
 
-std::vector<int32_t> PagedRunner::RunGreedy(std::span<const Item> items) {
+std::vector<int32_t> PagedRunner::RunAndChoose(std::span<const Item> items, std::span<const ops::SampleRow> rows) {
   const c10::InferenceMode inference;
-  const auto replayed = Replay(items);
-  at::Tensor best_R;
-  if (replayed) {
-    best_R = replayed->greedy_B;
+  const bool is_greedy = std::all_of(rows.begin(), rows.end(), [](const ops::SampleRow& row) { return row.is_greedy(); });
+  at::Tensor tokens_R;
+  if (const auto replayed = Replay(items)) {
+    tokens_R = is_greedy ? replayed->greedy_B : ops::sample_tokens(replayed->logits_BV, rows);
   } else {
     const at::Tensor logits_RV = Logits(items);
     if (!logits_RV.defined()) return {};
-    best_R = GreedyTokens(logits_RV);
+    tokens_R = is_greedy ? GreedyTokens(logits_RV) : ops::sample_tokens(logits_RV, rows);
   }
-  best_R = best_R.to(at::kCPU);
-  const int64_t* best = best_R.const_data_ptr<int64_t>();
-  return {best, best + best_R.numel()};
+  tokens_R = tokens_R.to(at::kCPU);
+  const int64_t* tokens = tokens_R.const_data_ptr<int64_t>();
+  return {tokens, tokens + tokens_R.numel()};
 }
 
-int64_t PageBytes(const ModelConfig& config, at::ScalarType dtype) {
-  const int64_t values = config.kv_values_per_token_per_layer();
-  return (config.num_hidden_layers + config.num_nextn_predict_layers) * kPageTokens * values * static_cast<int64_t>(c10::elementSize(dtype));
+int64_t PageBytes(const ModelConfig& config, const ModelOptions& options) {
+  return (config.num_hidden_layers + config.num_nextn_predict_layers) * kPageTokens * CacheBytesPerTokenPerLayer(config, options.dtype, options.kv_cache);
 }
 
-int64_t ChoosePages(const ModelConfig& config, at::ScalarType dtype, at::Device device, double share, int64_t most, int64_t least_tokens) {
+int64_t ChoosePages(const ModelConfig& config, const ModelOptions& options, double share, int64_t most, int64_t least_tokens) {
   const int64_t least = (least_tokens + kPageTokens - 1) / kPageTokens;
-  const int64_t free_bytes = FreeBytes(device), page_bytes = PageBytes(config, dtype);
+  const int64_t free_bytes = FreeBytesOn(options.device), page_bytes = PageBytes(config, options);
   const int64_t pages = std::min(static_cast<int64_t>(share * static_cast<double>(free_bytes)) / page_bytes, most);
   if (pages >= least) return pages;
   ThrowMachineError("--memory-fraction {}: of {} MB free memory that is room for {} tokens of cache, and one sequence may have {}", share,

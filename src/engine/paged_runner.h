@@ -29,7 +29,7 @@ class PagedRunner : public StepRunner {
   int64_t num_pages() const override { return num_pages_; }
   at::Tensor Run(std::span<const Item> items) override;
   bool picks_tokens() const override { return model_->options().device.is_cuda(); }
-  std::vector<int32_t> RunGreedy(std::span<const Item> items) override;
+  std::vector<int32_t> RunAndChoose(std::span<const Item> items, std::span<const ops::SampleRow> rows) override;
 
   bool has_drafts() const override { return uses_mtp_; }
   std::vector<int32_t> Draft(std::span<const DraftItem> items) override;
@@ -39,8 +39,8 @@ class PagedRunner : public StepRunner {
   int64_t cache_bytes() const { return cache_.num_bytes(); }
 
  private:
-  // Logits of the rows that are wanted, on the device; undefined where none are. One forward; or, where `items` mix decode and prompts and that
-  // pays (MLA attends to a few tokens in the absorbed form, and a graph replays decode alone), one for each kind.
+  // Logits of the rows that are wanted, on the device; undefined where none are. Where `items` mix decode and prompts the forward has decode first, so
+  // that MLA attends in the form that suits each.
   at::Tensor Logits(std::span<const Item> items);
   at::Tensor Forward(std::span<const Item> items);
   std::optional<DecodeGraphs::Output> Replay(std::span<const Item> items);
@@ -54,11 +54,11 @@ class PagedRunner : public StepRunner {
   std::unique_ptr<DecodeGraphs> graphs_;  // null: not on a GPU, or the step cannot be recorded
 };
 
-// Bytes that one page of `config`'s cache takes.
-int64_t PageBytes(const ModelConfig& config, at::ScalarType dtype);
+// Bytes that one page of a model's cache takes.
+int64_t PageBytes(const ModelConfig& config, const ModelOptions& options);
 
-// Pages for `share` of the memory that is free on `device` now, at most `most`, at least enough for one sequence of `least_tokens` tokens: throws
+// Pages for `share` of the memory that is free on the model's device now, at most `most`, at least enough for one sequence of `least_tokens` tokens: throws
 // MachineError naming the flag --memory-fraction where those do not fit.
-int64_t ChoosePages(const ModelConfig& config, at::ScalarType dtype, at::Device device, double share, int64_t most, int64_t least_tokens);
+int64_t ChoosePages(const ModelConfig& config, const ModelOptions& options, double share, int64_t most, int64_t least_tokens);
 
 }  // namespace fathom

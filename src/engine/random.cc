@@ -14,10 +14,16 @@ std::array<uint32_t, 4> Philox(std::array<uint32_t, 4> counter, std::array<uint3
 }
 
 double RandomStream::Uniform() {
+  const double value = Peek(0);
+  ++step_;
+  return value;
+}
+
+double RandomStream::Peek(uint64_t ahead) const {
+  const uint64_t step = step_ + ahead;
   const auto low = [](uint64_t x) { return static_cast<uint32_t>(x); };
   const auto high = [](uint64_t x) { return static_cast<uint32_t>(x >> 32); };
-  const auto bits = Philox({low(step_), high(step_), low(stream_), high(stream_)}, {low(seed_), high(seed_)});
-  ++step_;
+  const auto bits = Philox({low(step), high(step), low(stream_), high(stream_)}, {low(seed_), high(seed_)});
   const uint64_t mantissa = (uint64_t{bits[0]} << 21) ^ (uint64_t{bits[1]} >> 11);
   return static_cast<double>(mantissa) * 0x1.0p-53;
 }

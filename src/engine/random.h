@@ -15,6 +15,9 @@ class RandomStream {
   RandomStream(uint64_t seed, uint64_t stream) : seed_(seed), stream_(stream) {}
   // Uniform in [0, 1), a multiple of 2^-53.
   double Uniform();
+  // What the Uniform after `ahead` others will give.
+  double Peek(uint64_t ahead) const;
+  void Skip(uint64_t count) { step_ += count; }
 
  private:
   uint64_t seed_, stream_, step_ = 0;

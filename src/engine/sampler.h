@@ -1,59 +1,54 @@
-// From a row of logits to the next token. The steps and their order are transformers' (LogitsProcessorList of generation/utils.py):
-// [OpenAI's logit_bias], repetition penalty, [OpenAI's presence and frequency penalty], temperature, top-k, top-p, min-p. Arithmetic in double.
+// The draws of one answer: what it has said, its random numbers, and the row that the next token is chosen with (ops/sample/sample.h).
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <span>
 #include <unordered_map>
-#include <unordered_set>
 #include <vector>
 
 #include "engine/generate.h"
 #include "engine/random.h"
+#include "ops/sample/sample.h"
 
 namespace fathom {
 
-// What was said so far, as the penalties see it.
+// The tokens of prompt and answer, as penalties see them, and those with a bias.
 class TokenHistory {
  public:
-  explicit TokenHistory(std::span<const int32_t> prompt);
-  void Append(int32_t token);
-  const std::unordered_set<int32_t>& seen() const { return seen_; }                      // prompt and answer
-  const std::unordered_map<int32_t, int64_t>& answer_counts() const { return counts_; }  // answer
+  TokenHistory(std::span<const int32_t> prompt, std::span<const std::pair<int32_t, double>> biases);
+  void Append(int32_t token);  // of the answer
+  std::span<const ops::SeenToken> seen() const { return seen_; }
 
  private:
-  std::unordered_set<int32_t> seen_;
-  std::unordered_map<int32_t, int64_t> counts_;
+  ops::SeenToken& At(int32_t token);
+  std::vector<ops::SeenToken> seen_;
+  std::unordered_map<int32_t, size_t> places_;
 };
 
-// scores = logits + bias; a seen token's s becomes s / r where s > 0, else s * r (r the repetition penalty; Keskar et al., CTRL, 2019); then
-// s -= presence + count * frequency for a token of the answer (OpenAI API reference).
-std::vector<double> PenalizedScores(std::span<const float> logits_V, const SamplingParams& params, const TokenHistory& history);
-
-struct TokenProbability {
-  int32_t token = 0;
-  double probability = 0;
-};
-
-// The distribution that is sampled from: softmax(scores / temperature) cut to
-//   top-k: the k best and those equal to the k-th;
-//   top-p: in falling order, while the sum of those before is below p (always the first);
-//   min-p: those of at least min_p * the best one's probability;
-// each on what the one before left, and normalised. In the order of token ids. temperature > 0. Among equal probabilities the lower id comes first.
-std::vector<TokenProbability> SamplingDistribution(std::span<const double> scores_V, const SamplingParams& params);
-
-// One sample's choices: greedy (the lowest id of the best) at temperature 0, else from SamplingDistribution with its own random stream.
+// One sample's choices, with its own random stream: a number of it for every token that is drawn. Whoever chooses by Row chooses what Choose would, so
+// that the answer to a seed does not hang on where its logits are.
 class Sampler {
  public:
   Sampler(const SamplingParams& params, std::span<const int32_t> prompt, uint64_t stream);
   // The next token, which becomes part of the history. Throws MachineError when no logit is finite.
   int32_t Choose(std::span<const float> logits_V);
 
+  // What the token after `guesses`, were they the next ones, is to be chosen with. Its list of seen tokens is good until the next call that is
+  // not const; or it is put into `lists`, where guesses change it.
+  ops::SampleRow Row(std::span<const int32_t> guesses, std::deque<std::vector<ops::SeenToken>>& lists) const;
+  // The next token was chosen by Row. Throws MachineError where it is -1: no logit was finite.
+  void Accept(int32_t token);
+
  private:
   SamplingParams params_;
+  bool has_penalties_;
   TokenHistory history_;
   RandomStream random_;
 };
+
+// The best token, whatever was said.
+bool IsGreedy(const SamplingParams& params);
 
 // log softmax(logits) of `chosen` and of the `num_top` best tokens (falling; lower id first among equals): of the model's own distribution,
 // before penalties, temperature and cuts.

@@ -8,6 +8,8 @@
 #include <span>
 #include <vector>
 
+#include "ops/sample/sample.h"
+
 namespace fathom {
 
 // How the rows of a text become one: their mean, or the last, which has seen all of it.
@@ -29,10 +31,10 @@ class StepRunner {
   };
   // Logits [sum of num_logits, V] float32 on the CPU, item by item; undefined where none are wanted. Good until the next step.
   virtual at::Tensor Run(std::span<const Item> items) = 0;
-  // The same, and of each row the best token alone (the lowest id among equals; -1 where no logit is finite): no logits cross from a device.
-  // Asked for only where picks_tokens().
+  // The same, and of each row of logits the token that ops::sample_tokens chooses by rows[i] (without rows: the best of each): no logits cross
+  // from a device. Asked for only where picks_tokens().
   virtual bool picks_tokens() const { return false; }
-  virtual std::vector<int32_t> RunGreedy(std::span<const Item> /*items*/) { return {}; }
+  virtual std::vector<int32_t> RunAndChoose(std::span<const Item> /*items*/, std::span<const ops::SampleRow> /*rows*/) { return {}; }
 
   // Whether the model guesses by itself (V3's MTP module, arXiv 2412.19437, 2.2).
   virtual bool has_drafts() const { return false; }

@@ -64,18 +64,21 @@ std::unique_ptr<AttentionBackend> MakePackedCausal(const ModelConfig& config, co
 inline constexpr int64_t kPageTokens = 64;
 class PagedCache {
  public:
-  // In the model's dtype, each layer's pages on the device of its weights (model/placement.h).
+  // In the numbers of options.kv_cache, each layer's pages on the device of its weights (model/placement.h). Throws MachineError when memory does not
+  // suffice, the UserError of CheckCacheFormat.
   PagedCache(const ModelConfig& config, const ModelOptions& options, int64_t num_pages);
   ~PagedCache();
   int64_t num_pages() const;
   int64_t num_bytes() const;
 
   // The view of one step. Sequence b has its pages in page_table[b] (page ids; -1 past its end), kv_lens[b] tokens including those of
-  // the batch; the batch's tokens are its last ones. `absorbed` picks MLA's form: absorbed for steps of at most 4 tokens a sequence, else expanded.
+  // the batch; the batch's tokens are its last ones. MLA takes the absorbed form for the batch's first sequences as long as they have at most
+  // kMostAbsorbedTokens tokens in it, the expanded form for the others: put decode before prompts.
   struct Step {
     std::vector<std::vector<int32_t>> page_table;
     std::vector<int32_t> kv_lens;
   };
+  static constexpr int64_t kMostAbsorbedTokens = 4;
   std::unique_ptr<AttentionBackend> Bind(const PackedBatch& batch, const Step& step);
 
   // The view of a step of one token a sequence whose limits are on the device: the host reads none of them, so that a forward over it can be

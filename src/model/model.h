@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "model/attention_backend.h"
+#include "model/cache_format.h"
 #include "model/config.h"
 #include "model/weight_table.h"
 #include "ops/ggml_linear/ggml_linear.h"
@@ -25,6 +26,7 @@ struct ModelOptions {
   // it), and with host_experts the routed experts of every layer stay on the CPU. Rows of hidden values travel, weights do not.
   int64_t device_layers = -1;
   bool host_experts = false;
+  CacheFormat kv_cache = CacheFormat::kModel;  // of the paged caches made for the model
   bool keep_fp8 = false;  // keep V3's FP8 block weights in FP8 (half the memory) instead of expanding them to dtype
   // Train in FP8 (arXiv 2412.19437, 3.3): all three products of attention's and the feed-forward networks' matrices take e4m3 blocks; leaves, embedding, head,
   // router, norms and attention itself keep their dtypes. dtype bf16 or f32.

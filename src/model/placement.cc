@@ -2,6 +2,10 @@
 
 #include <algorithm>
 
+#include "base/error.h"
+#include "base/free_memory.h"
+#include "ops/cuda_backend.h"
+
 namespace fathom {
 
 int64_t NumHostLayers(const ModelConfig& config, const ModelOptions& options) {
@@ -19,6 +23,16 @@ at::Device DeviceOfWeight(const ModelConfig& config, const ModelOptions& options
   if (spec.layer_idx < 0) return options.device;
   if (spec.is_routed_expert && options.host_experts) return at::kCPU;
   return DeviceOfLayer(config, options, spec.layer_idx);
+}
+
+int64_t FreeBytesOn(at::Device device) {
+  if (!device.is_cuda()) return FreeMemoryBytes();
+  size_t free_bytes = 0, total_bytes = 0;
+  const FathomCudaTable* table = ops::CudaTable();
+  FATHOM_CHECK(table != nullptr, "a CUDA device without its backend");
+  table->empty_cache();
+  if (table->memory_info(std::max<int32_t>(device.index(), 0), &free_bytes, &total_bytes) != 0) ThrowMachineError("the device's memory: {}", table->last_error());
+  return static_cast<int64_t>(free_bytes);
 }
 
 bool IsSplit(const ModelConfig& config, const ModelOptions& options) {

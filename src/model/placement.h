@@ -21,6 +21,9 @@ at::Device DeviceOfWeight(const ModelConfig& config, const ModelOptions& options
 // Whether a forward moves between devices (and so cannot be recorded in a CUDA graph).
 bool IsSplit(const ModelConfig& config, const ModelOptions& options);
 
+// Bytes that can still be taken on a device, the CPU among them. Throws MachineError where a device does not say.
+int64_t FreeBytesOn(at::Device device);
+
 // A small tensor that several devices read: copied to each when it first asks. Two devices at most.
 class DeviceCopies {
  public:

@@ -71,4 +71,6 @@ TORCH_LIBRARY(fathom, m) {
   m.def("store_fp8_latents(Tensor(a!) cache, Tensor slots, Tensor latent, Tensor k_rope) -> ()");
   m.def("store_latents(Tensor(a!) cache, Tensor slots, Tensor kv_a, Tensor w, Tensor q_rope, Tensor cos, Tensor sin, float eps, "
         "bool interleaved) -> Tensor");
+
+  m.def("sample_tokens(Tensor logits, Tensor settings, Tensor biases, Tensor seen, Tensor limits) -> Tensor");
 }

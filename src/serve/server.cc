@@ -50,8 +50,7 @@ std::unique_ptr<Engine> MakeEngine(const LoadedCheckpoint& model, const ServeOpt
     context = options.max_model_len;
   }
   const int64_t least = options.max_model_len > 0 ? context : std::min<int64_t>(context, kPageTokens * 8);
-  const int64_t num_pages = ChoosePages(loaded.model->config(), model_options.dtype, model_options.device, options.memory_fraction,
-                                        PagesFor(context) * options.max_num_seqs, least);
+  const int64_t num_pages = ChoosePages(loaded.model->config(), model_options, options.memory_fraction, PagesFor(context) * options.max_num_seqs, least);
   *max_model_len = std::min(context, num_pages * kPageTokens);
   auto runner = std::make_unique<PagedRunner>(loaded.model, PagedRunnerOptions{.num_pages = num_pages, .max_sequence_tokens = *max_model_len, .use_mtp = options.use_mtp});
   return std::make_unique<Engine>(std::move(runner), loaded.tokenizer,

@@ -116,6 +116,39 @@ TEST(Engine, GuessesByLookUpChangeTheStepsAndNotTheAnswer) {
   EXPECT_GT(with.engine->stats().accepted_tokens, 60);
 }
 
+TEST(Engine, ARunnerThatChoosesTokensGivesTheAnswersOfOneThatGivesLogits) {
+  // Repeats of five tokens, so that guesses are right now and then; warm enough that most tokens are drawn.
+  const auto round = [](const std::vector<int32_t>& tokens) { return static_cast<int32_t>(tokens.size() % 5); };
+  for (const int64_t num_drafts : {0, 3}) {
+    std::vector<std::vector<std::unique_ptr<std::vector<Outcome>>>> outcomes(2);
+    for (const bool picks : {false, true}) {
+      Fake fake({.max_running = 8, .tokens_per_step = 60, .num_drafts = num_drafts}, round);
+      if (picks) fake.runner->PickTokens();
+      for (int i = 0; i < 12; ++i) {
+        GenerationRequest request{.prompt = {0, 1, 2, 3, 4, i}, .max_new_tokens = 40};
+        request.sampling.seed = 50 + static_cast<uint64_t>(i);
+        if (i % 4 > 0) request.sampling.temperature = i % 4 == 1 ? 0.5 : 1.4;
+        if (i % 3 == 1) request.sampling.frequency_penalty = 0.7;
+        if (i % 3 == 2) request.sampling.logit_bias = {{7, 9.5}, {2, -5.0}};
+        if (i % 5 == 4) request.num_samples = 3;
+        if (i == 11) request.num_logprobs = 2;  // one step with it gives logits to all
+        auto& into = outcomes[picks].emplace_back(std::make_unique<std::vector<Outcome>>(static_cast<size_t>(request.num_samples)));
+        fake.engine->Submit(request, Into(*into));
+      }
+      fake.RunAll();
+      if (picks) EXPECT_GT(fake.runner->num_choices(), 10);
+      else EXPECT_EQ(fake.runner->num_choices(), 0);
+      if (num_drafts > 0) EXPECT_GT(fake.engine->stats().accepted_tokens, 0);
+    }
+    for (size_t i = 0; i < outcomes[0].size(); ++i) {
+      for (size_t sample = 0; sample < outcomes[0][i]->size(); ++sample) {
+        EXPECT_EQ((*outcomes[0][i])[sample].tokens, (*outcomes[1][i])[sample].tokens) << "request " << i << " sample " << sample;
+        EXPECT_EQ((*outcomes[0][i])[sample].tokens.size(), 40u);
+      }
+    }
+  }
+}
+
 TEST(Engine, ARequestThatFailsTouchesNoOther) {
   const auto rule = [](const std::vector<int32_t>& tokens) { return tokens[0] == 66 && tokens.size() > 3 ? -1 : Mixed(tokens); };
   Fake fake({}, rule);

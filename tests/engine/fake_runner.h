@@ -62,9 +62,20 @@ class FakeRunner : public StepRunner {
     return {static_cast<float>(tokens.size()), sum, static_cast<float>(tokens.back()), pooling == Pooling::kLast ? 1.0f : 0.0f};
   }
 
+  bool picks_tokens() const override { return picks_tokens_; }
+  std::vector<int32_t> RunAndChoose(std::span<const Item> items, std::span<const ops::SampleRow> rows) override {
+    const at::Tensor logits_RV = Run(items);
+    if (!logits_RV.defined()) return {};
+    ++num_choices_;
+    const at::Tensor tokens_R = ops::sample_tokens(logits_RV, rows);
+    return {tokens_R.const_data_ptr<int64_t>(), tokens_R.const_data_ptr<int64_t>() + tokens_R.numel()};
+  }
+
+  int64_t num_choices() const { return num_choices_; }  // steps whose tokens were chosen here
   int64_t num_run() const { return num_run_; }      // tokens that went through the model
   int64_t num_steps() const { return num_steps_; }
   void MakeFlat() { flat_ = 10.0f; }                // every token is as likely
+  void PickTokens() { picks_tokens_ = true; }
   void FailNextStep() { fail_next_ = true; }
 
  private:
@@ -76,9 +87,9 @@ class FakeRunner : public StepRunner {
   int64_t vocab_size_;
   std::function<int32_t(const std::vector<int32_t>&)> rule_;
   float flat_ = 0.0f;
-  bool fail_next_ = false;
+  bool fail_next_ = false, picks_tokens_ = false;
   std::vector<std::vector<int32_t>> pages_;
-  int64_t num_run_ = 0, num_steps_ = 0;
+  int64_t num_run_ = 0, num_steps_ = 0, num_choices_ = 0;
 };
 
 // Ids 0 to 255 are bytes, 256 is the end token (special).

@@ -3,116 +3,28 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <algorithm>
+#include <array>
 #include <cmath>
+#include <deque>
 #include <limits>
-#include <numeric>
-#include <random>
 
 #include "base/error.h"
 
 namespace fathom {
 namespace {
 
-constexpr double kInf = std::numeric_limits<double>::infinity();
-
-std::vector<double> RandomScores(int size, unsigned seed) {
-  std::mt19937 engine(seed);
-  std::normal_distribution<double> normal(0, 2.5);
-  std::vector<double> scores(size);
-  for (double& s : scores) s = normal(engine);
-  return scores;
-}
-
-std::vector<double> Softmax(std::vector<double> scores) {
-  const double best = *std::max_element(scores.begin(), scores.end());
-  double sum = 0;
-  for (double& s : scores) sum += s = std::exp(s - best);
-  for (double& s : scores) s /= sum;
-  return scores;
-}
-
-// The definitions of transformers' warpers, word for word: each masks with -inf and the next takes a new softmax.
-std::vector<double> ReferenceDistribution(std::vector<double> scores, const SamplingParams& params) {
-  for (double& s : scores) s /= params.temperature;
-  if (params.top_k > 0) {
-    std::vector<double> sorted = scores;
-    std::sort(sorted.begin(), sorted.end(), std::greater<>());
-    const double kth = sorted[std::min<size_t>(params.top_k, sorted.size()) - 1];
-    for (double& s : scores) s = s < kth ? -kInf : s;
-  }
-  if (params.top_p < 1.0) {
-    std::vector<int> order(scores.size());
-    std::iota(order.begin(), order.end(), 0);
-    std::sort(order.begin(), order.end(), [&](int a, int b) { return scores[a] < scores[b]; });
-    const std::vector<double> p = Softmax(scores);
-    double cumulative = 0;
-    for (size_t i = 0; i + 1 < order.size(); ++i) {  // the best one always stays
-      cumulative += p[order[i]];
-      if (cumulative <= 1 - params.top_p) scores[order[i]] = -kInf;
-    }
-  }
-  if (params.min_p > 0) {
-    const std::vector<double> p = Softmax(scores);
-    const double best = *std::max_element(p.begin(), p.end());
-    for (size_t i = 0; i < p.size(); ++i) scores[i] = p[i] < params.min_p * best ? -kInf : scores[i];
-  }
-  return Softmax(scores);
-}
-
-void ExpectDistribution(const std::vector<double>& scores, const SamplingParams& params) {
-  const std::vector<double> expected = ReferenceDistribution(scores, params);
-  std::vector<double> got(scores.size(), 0);
-  int32_t previous = -1;
-  for (const TokenProbability& t : SamplingDistribution(scores, params)) {
-    ASSERT_GT(t.token, previous);
-    previous = t.token;
-    got[t.token] = t.probability;
-  }
-  for (size_t i = 0; i < scores.size(); ++i) ASSERT_NEAR(got[i], expected[i], 1e-12) << "token " << i;
-}
-
-TEST(SamplingDistribution, EqualsTheDefinitionsForAnyMixOfCuts) {
-  unsigned seed = 0;
-  for (const int size : {1, 2, 7, 300}) {
-    for (const double temperature : {0.2, 1.0, 3.0}) {
-      for (const int64_t top_k : {0, 1, 5, 1000}) {
-        for (const double top_p : {1.0, 0.9, 0.5, 0.01, 0.0}) {
-          for (const double min_p : {0.0, 0.05, 0.4, 1.0}) {
-            SCOPED_TRACE(::testing::Message() << size << " T" << temperature << " k" << top_k << " p" << top_p << " m" << min_p);
-            ExpectDistribution(RandomScores(size, ++seed), {.temperature = temperature, .top_k = top_k, .top_p = top_p, .min_p = min_p});
-          }
-        }
-      }
-    }
-  }
-}
-
-TEST(SamplingDistribution, TopKKeepsWhatEqualsTheKth) {
-  const std::vector<double> scores = {1, 3, 2, 2, 0};
-  std::vector<int32_t> kept;
-  for (const auto& t : SamplingDistribution(scores, {.temperature = 1, .top_k = 2})) kept.push_back(t.token);
-  EXPECT_THAT(kept, ::testing::ElementsAre(1, 2, 3));
-}
-
-TEST(SamplingDistribution, BannedTokensOfMinusInfinityNeverCome) {
-  const std::vector<double> scores = {-kInf, 0.0, -kInf, 0.0};
-  for (const auto& t : SamplingDistribution(scores, {.temperature = 1})) {
-    EXPECT_DOUBLE_EQ(t.probability, t.token % 2 == 1 ? 0.5 : 0.0);
-  }
-}
-
 TEST(Sampler, DrawsWithTheFrequenciesOfTheDistribution) {
   const std::vector<float> logits = {0.5f, -1.0f, 2.0f, 0.0f, 1.0f, -3.0f};
   const SamplingParams params{.temperature = 0.8, .top_k = 5, .top_p = 0.98, .seed = 11};
   const std::vector<double> scores(logits.begin(), logits.end());
+  std::deque<std::vector<ops::SeenToken>> lists;
   Sampler sampler(params, {}, 0);
   std::vector<int> counts(logits.size());
   constexpr int kDraws = 40000;
   for (int i = 0; i < kDraws; ++i) ++counts[sampler.Choose(logits)];
   double chi_square = 0;
   int kept = 0;
-  for (const auto& t : SamplingDistribution(scores, params)) {
+  for (const auto& t : ops::SamplingDistribution(scores, sampler.Row({}, lists))) {
     const double expected = t.probability * kDraws;
     chi_square += std::pow(counts[t.token] - expected, 2) / expected;
     kept += counts[t.token];
@@ -148,20 +60,33 @@ TEST(Sampler, ARowWithoutAFiniteLogitIsAnErrorAndNanIsNeverChosen) {
   EXPECT_THROW(sampled.Choose(std::vector<float>{nan, nan}), MachineError);
 }
 
-TEST(Penalties, RepetitionDividesPositiveAndMultipliesNegativeScoresOfPromptAndAnswerOnce) {
-  TokenHistory history(std::vector<int32_t>{0, 1, 1});
-  history.Append(3);
-  history.Append(3);
-  const std::vector<float> logits = {2, -2, 2, 4, 0};
-  EXPECT_THAT(PenalizedScores(logits, {.repetition_penalty = 2}, history), ::testing::ElementsAre(1, -4, 2, 2, 0));
+TEST(Sampler, ARowSaysWhatItsPenaltiesSee) {
+  Sampler sampler({.frequency_penalty = 1, .logit_bias = {{9, 2.0}, {1, 0.5}}}, std::vector<int32_t>{0, 1, 1}, 0);
+  sampler.Accept(3);
+  sampler.Accept(1);
+  std::deque<std::vector<ops::SeenToken>> lists;
+  const auto seen = [](const ops::SampleRow& row) {
+    std::vector<std::array<double, 3>> entries;
+    for (const ops::SeenToken& token : row.seen) entries.push_back({static_cast<double>(token.token), static_cast<double>(token.count), token.bias});
+    return entries;
+  };
+  using Entry = std::array<double, 3>;
+  EXPECT_THAT(seen(sampler.Row({}, lists)), ::testing::UnorderedElementsAre(Entry{9, -1, 2}, Entry{1, 1, 0.5}, Entry{0, 0, 0}, Entry{3, 1, 0}));
+  EXPECT_THAT(seen(sampler.Row(std::vector<int32_t>{3, 4}, lists)),
+              ::testing::UnorderedElementsAre(Entry{9, -1, 2}, Entry{1, 1, 0.5}, Entry{0, 0, 0}, Entry{3, 2, 0}, Entry{4, 1, 0}));
+  EXPECT_EQ(seen(sampler.Row({}, lists)).size(), 4u);
 }
 
-TEST(Penalties, PresenceAndFrequencyCountTheAnswerAlone) {
-  TokenHistory history(std::vector<int32_t>{0, 1});
-  for (const int32_t token : {1, 2, 2, 2}) history.Append(token);
-  const std::vector<float> logits = {1, 1, 1, 1};
-  EXPECT_THAT(PenalizedScores(logits, {.presence_penalty = 0.5, .frequency_penalty = 0.25}, history),
-              ::testing::ElementsAre(1, 0.25, -0.25, 1));
+TEST(Sampler, RowsOfGuessesDrawWithTheNumbersThatTheirTurnsWillHave) {
+  const SamplingParams params{.temperature = 1, .seed = 5};
+  Sampler ahead(params, {}, 2), behind(params, {}, 2);
+  std::deque<std::vector<ops::SeenToken>> lists;
+  const std::vector<int32_t> guesses = {1, 2, 3};
+  for (size_t d = 0; d <= guesses.size(); ++d) {
+    EXPECT_EQ(ahead.Row(std::span(guesses).first(d), lists).uniform, behind.Row({}, lists).uniform) << d;
+    behind.Accept(0);
+  }
+  EXPECT_THROW(behind.Accept(-1), MachineError);
 }
 
 TEST(Penalties, GreedyObeysThemAndForgetsNoChoice) {

@@ -178,7 +178,7 @@ TEST(Fp8Linear, MatchesTheExpandedProductForOneMatrix) {
   RandomTensors random(41);
   for (const at::ScalarType dtype : {at::kBFloat16, at::kFloat}) {
     for (const auto& [M, N, K] : std::vector<std::tuple<int64_t, int64_t, int64_t>>{
-             {1, 8, 16}, {128, 128, 128}, {5, 136, 400}, {300, 264, 256}, {257, 576, 912}, {64, 24, 2064}, {700, 520, 1040}, {1040, 256, 1024}}) {
+             {1, 8, 16}, {128, 128, 128}, {5, 136, 400}, {300, 264, 256}, {257, 576, 912}, {64, 24, 2064}, {700, 520, 1040}, {1040, 256, 1024}, {1152, 384, 640}}) {
       const Fp8Rows x = Poisoned(fp8_quantize_rows(Uneven(random, {M, K}, at::kBFloat16)));
       const Fp8Blocks w = Poisoned(fp8_quantize_weight(Uneven(random, {1, N, K}, at::kFloat)).plain);
       const Tensor y = fp8_linear(x, w, std::nullopt, dtype);

@@ -2,6 +2,7 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <deque>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -9,6 +10,7 @@
 #include "checkpoint/checkpoint.h"
 #include "engine/decode_graphs.h"
 #include "engine/model_runner.h"
+#include "engine/sampler.h"
 #include "ops/test_device.h"
 #include "places.h"
 
@@ -73,6 +75,39 @@ TEST_P(DecodeGraphsOf, GiveTransformersGreedyTokens) {
 TEST_P(DecodeGraphsOf, GiveTheTokensOfAStepWithoutAGraph) {
   const std::vector<std::vector<int32_t>> prompts = {Tokens("tokens_17"), Tokens("tokens_1"), Tokens("tokens_70")};
   EXPECT_EQ(Greedy(prompts, 70, true), Greedy(prompts, 70, false));
+}
+
+TEST_P(DecodeGraphsOf, DrawOnTheDeviceWhatTheCpuDrawsFromTheirLogits) {
+  const std::vector<std::vector<int32_t>> prompts = {Tokens("tokens_17"), Tokens("tokens_1"), Tokens("tokens_70")};
+  std::vector<std::vector<int32_t>> answers[2];
+  for (const bool on_device : {false, true}) {
+    ModelRunner runner(model_, {.max_sequence_tokens = 192, .num_sequences = 3});
+    std::vector<ModelRunner::Item> items;
+    std::vector<Sampler> samplers;
+    for (const auto& prompt : prompts) {
+      samplers.emplace_back(SamplingParams{.temperature = 1.2, .top_k = 30, .top_p = 0.9, .repetition_penalty = 1.2, .frequency_penalty = 0.1, .seed = 7}, prompt,
+                            samplers.size());
+      items.push_back({runner.NewSequence(), prompt});
+    }
+    for (int step = 0; step < 40; ++step) {
+      std::deque<std::vector<ops::SeenToken>> lists;
+      std::vector<ops::SampleRow> rows;
+      for (const Sampler& sampler : samplers) rows.push_back(sampler.Row({}, lists));
+      std::vector<int32_t> tokens;
+      if (on_device) {
+        tokens = runner.RunAndChoose(items, rows);
+      } else {
+        const at::Tensor chosen = ops::sample_tokens(runner.Run(items, true), rows);
+        tokens.assign(chosen.const_data_ptr<int64_t>(), chosen.const_data_ptr<int64_t>() + chosen.numel());
+      }
+      for (size_t b = 0; b < items.size(); ++b) {
+        samplers[b].Accept(tokens[b]);
+        items[b].tokens = {tokens[b]};
+      }
+      answers[on_device].push_back(tokens);
+    }
+  }
+  EXPECT_EQ(answers[0], answers[1]);
 }
 
 INSTANTIATE_TEST_SUITE_P(Cases, DecodeGraphsOf,

@@ -1,5 +1,6 @@
 #include "ops/fp8/fp8.h"
 
+#include <ATen/ops/_scaled_mm.h>
 #include <ATen/ops/empty.h>
 #include <torch/library.h>
 
@@ -85,9 +86,17 @@ Fp8Output OutputOf(at::ScalarType dtype) { return dtype == at::kFloat ? Fp8Outpu
 // The columns of an output that the product kernel can store.
 bool CanStore(int64_t columns, at::ScalarType dtype) { return columns % (dtype == at::kFloat ? 2 : 8) == 0; }
 
+// One large matrix: cuBLASLt's kernel is faster there than the one that serves experts too.
+bool LibraryIsFaster(int64_t M, int64_t N, int64_t K, at::ScalarType dtype) {
+  return dtype == at::kBFloat16 && M >= 1024 && M % ops::kFp8Block == 0 && N % ops::kFp8Block == 0 && K % ops::kFp8Block == 0;
+}
+
 Tensor Linear(const Tensor& x, const Tensor& x_scales, const Tensor& w, const Tensor& w_scales, const OptionalTensor& offsets, at::ScalarType dtype) {
   const c10::cuda::CUDAGuard guard(x.device());
   const int64_t M = x.size(0), K = x.size(1), E = w.size(0), N = w.size(1);
+  if (ComputeMajor() == 9 && !offsets && E == 1 && LibraryIsFaster(M, N, K, dtype)) {
+    return at::_scaled_mm(x, w[0].t(), x_scales.t(), w_scales[0].t(), {}, {}, dtype);
+  }
   if (ComputeMajor() == 9 && M > 0 && N > 0 && K > 0 && K % 16 == 0 && CanStore(N, dtype) && IsAligned16(x) && IsAligned16(w)) {
     Tensor y = at::empty({M, N}, x.options().dtype(dtype));
     Fp8LinearParams params;

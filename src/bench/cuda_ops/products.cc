@@ -1,6 +1,4 @@
-// Times the CUDA operators by graph replay beside this device's own limits (a large copy, a large bf16 product):
-//   bench_cuda_ops [FILTER]
-// One line an operator: microseconds, bytes that must move (or FLOP) over the time, and the percent of the limit.
+// The cases that multiply, and the list of all.
 #include <ATen/ops/_scaled_mm.h>
 #include <ATen/ops/add.h>
 #include <ATen/ops/arange.h>
@@ -8,6 +6,7 @@
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/zeros.h>
+#include <c10/core/InferenceMode.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -22,13 +21,13 @@
 #include "ops/experts/experts.h"
 #include "ops/fp8/fp8.h"
 #include "ops/linear/linear_rows.h"
-#include "report.h"
+#include "bench/cuda_ops/report.h"
 
+namespace fathom {
+namespace bench_ops {
 namespace {
 
 using at::Tensor;
-using namespace fathom::bench_ops;
-namespace ops = fathom::ops;
 
 void BenchLinearRows() {
   struct Shape {
@@ -154,22 +153,23 @@ void BenchFp8Products() {
                             {"dense 8192", 1, 8192, 8192, 8192}}) {
     const int64_t rows = shape.experts * shape.rows;
     const double flop = 2.0 * rows * shape.n * shape.k;
+    const double in = 1.0 * rows * shape.k, out = 1.0 * rows * shape.n, weight = 1.0 * shape.experts * shape.n * shape.k;  // values
     const Tensor offsets = Offsets(shape.experts, rows);
     const Tensor x = at::randn({rows, shape.k}, kBf16), dy = at::randn({rows, shape.n}, kBf16), w = at::randn({shape.experts, shape.n, shape.k}, kBf16);
-    const double forward = Report(fmt::format("bf16 beside fp8: {}", shape.name), 0, flop, {[=] { ops::grouped_linear(x, w, offsets); }});
-    const double dgrad = Report(fmt::format("bf16 beside fp8: dgrad {}", shape.name), 0, flop, {[=] { ops::grouped_linear_dgrad(dy, w, offsets); }});
-    const double wgrad = Report(fmt::format("bf16 beside fp8: wgrad {}", shape.name), 0, flop, {[=] { ops::grouped_linear_wgrad(dy, x, offsets); }});
+    const double forward = Report(fmt::format("bf16 beside fp8: {}", shape.name), 2 * (in + weight + out), flop, {[=] { ops::grouped_linear(x, w, offsets); }});
+    const double dgrad = Report(fmt::format("bf16 beside fp8: dgrad {}", shape.name), 2 * (in + weight + out), flop, {[=] { ops::grouped_linear_dgrad(dy, w, offsets); }});
+    const double wgrad = Report(fmt::format("bf16 beside fp8: wgrad {}", shape.name), 2 * (in + weight + out), flop, {[=] { ops::grouped_linear_wgrad(dy, x, offsets); }});
     const auto [x_rows, x_columns] = ops::fp8_quantize_both(x, offsets);
     const auto [dy_rows, dy_columns] = ops::fp8_quantize_both(dy, offsets);
     const ops::Fp8WeightForms forms = ops::fp8_quantize_weight(w);
-    Report(fmt::format("fp8 {}", shape.name), 0, flop, {[=, q = x_rows] { ops::fp8_linear(q, forms.plain, offsets, at::kBFloat16); }}, forward);
-    Report(fmt::format("fp8 dgrad {}", shape.name), 0, flop, {[=, q = dy_rows] { ops::fp8_linear(q, forms.transposed, offsets, at::kBFloat16); }}, dgrad);
-    Report(fmt::format("fp8 wgrad {}", shape.name), 0, flop, {[=, a = dy_columns, b = x_columns] { ops::fp8_wgrad(a, b, offsets, rows, at::kBFloat16); }}, wgrad);
-    Report(fmt::format("fp8 wgrad to float32 {}", shape.name), 0, flop,
+    Report(fmt::format("fp8 {}", shape.name), in + weight + 2 * out, flop, {[=, q = x_rows] { ops::fp8_linear(q, forms.plain, offsets, at::kBFloat16); }}, forward);
+    Report(fmt::format("fp8 dgrad {}", shape.name), out + weight + 2 * in, flop, {[=, q = dy_rows] { ops::fp8_linear(q, forms.transposed, offsets, at::kBFloat16); }}, dgrad);
+    Report(fmt::format("fp8 wgrad {}", shape.name), in + out + 2 * weight, flop, {[=, a = dy_columns, b = x_columns] { ops::fp8_wgrad(a, b, offsets, rows, at::kBFloat16); }}, wgrad);
+    Report(fmt::format("fp8 wgrad to float32 {}", shape.name), in + out + 4 * weight, flop,
            {[=, a = dy_columns, b = x_columns] { ops::fp8_wgrad(a, b, offsets, rows, at::kFloat); }}, wgrad);
     if (shape.experts == 1) {  // LibTorch's own, scales 1 x 128 and 128 x 128
       const Tensor x_scales = x_rows.scales.t(), w_scales = forms.plain.scales[0].t();
-      Report(fmt::format("_scaled_mm beside fp8: {}", shape.name), 0, flop,
+      Report(fmt::format("_scaled_mm beside fp8: {}", shape.name), in + weight + 2 * out, flop,
              {[=, q = x_rows] { at::_scaled_mm(q.values, forms.plain.values[0].t(), x_scales, w_scales, {}, {}, at::kBFloat16); }}, forward);
     }
   }
@@ -198,24 +198,21 @@ void BenchFp8Rows() {
 }
 
 }  // namespace
+}  // namespace bench_ops
 
-int main(int argc, char** argv) {
-  std::string why;
-  if (!ops::LoadCudaBackend(&why)) {
-    fmt::print(stderr, "error: {}\n", why);
-    return 1;
-  }
-  char name[256];
-  ops::CudaTable()->device_name(0, name, sizeof(name));
-  MeasureLimits(name, argc > 1 ? argv[1] : "");
-  BenchLinearRows();
-  BenchGroupedLinear();
-  BenchMla();
-  BenchPrefill();
-  BenchAttentionBackward();
-  BenchElementwise();
-  BenchFp8Quantize();
-  BenchFp8Products();
-  BenchFp8Rows();
-  return 0;
+void BenchCudaOps(const CudaOpsOptions& options) {
+  const c10::InferenceMode no_grad;
+  const bench_ops::Listing listing(options);
+  bench_ops::BenchLinearRows();
+  bench_ops::BenchGroupedLinear();
+  bench_ops::BenchMla();
+  bench_ops::BenchPrefill();
+  bench_ops::BenchAttentionBackward();
+  bench_ops::BenchElementwise();
+  bench_ops::BenchFp8Quantize();
+  bench_ops::BenchFp8Products();
+  bench_ops::BenchFp8Rows();
+  ops::CudaTable()->empty_cache();
 }
+
+}  // namespace fathom

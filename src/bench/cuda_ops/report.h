@@ -1,4 +1,4 @@
-// Times calls by graph replay and prints a line for each, beside this device's limits.
+// What the cases share: one is a name, what must move and be computed, and the calls to time.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -7,17 +7,24 @@
 #include <string>
 #include <vector>
 
+#include "bench/cuda_ops/cuda_ops.h"
+
 namespace fathom::bench_ops {
 
 inline const at::TensorOptions kBf16 = at::TensorOptions().dtype(at::kBFloat16).device(at::kCUDA);
 
 using Calls = std::vector<std::function<void()>>;
 
-// Measures the copy and the bf16 product and prints them; only lines whose name holds `filter` are measured from then on.
-void MeasureLimits(const std::string& device, const std::string& filter);
+// Where results go while BenchCudaOps runs.
+class Listing {
+ public:
+  explicit Listing(const CudaOpsOptions& options);
+  ~Listing();
+};
 
-// `calls`: the same on different inputs, so that together they do not fit in L2. Prints microseconds, `bytes` (those that must move) and `flop` over the time and
-// their percent of the limits. Returns the seconds of a call, 0 where it was not measured; with `peer_seconds` it prints how many times as fast the call is.
+// Times `calls` by graph replay: the same on different inputs, so that together they do not fit in L2. `bytes` are those that must move; `name` is the
+// operator, then the shape. Returns the seconds of a call, 0 where it was not measured (another name is asked for); with `peer_seconds`, of another way to the
+// same, the result says how many times as fast the call is.
 double Report(const std::string& name, double bytes, double flop, const Calls& calls, double peer_seconds = 0);
 
 // Enough copies that a round of them exceeds L2 several times.

@@ -8,7 +8,7 @@
 #include <random>
 
 #include "ops/library.h"
-#include "report.h"
+#include "bench/cuda_ops/report.h"
 
 namespace fathom::bench_ops {
 namespace {

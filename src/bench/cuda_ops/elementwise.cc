@@ -14,7 +14,7 @@
 #include "ops/experts/experts.h"
 #include "ops/library.h"
 #include "ops/router/router.h"
-#include "report.h"
+#include "bench/cuda_ops/report.h"
 
 namespace fathom::bench_ops {
 namespace {
