@@ -95,10 +95,10 @@ bool LibraryIsFaster(int64_t M, int64_t N, int64_t K, at::ScalarType dtype) {
 Tensor Linear(const Tensor& x, const Tensor& x_scales, const Tensor& w, const Tensor& w_scales, const OptionalTensor& offsets, at::ScalarType dtype) {
   const c10::cuda::CUDAGuard guard(x.device());
   const int64_t M = x.size(0), K = x.size(1), E = w.size(0), N = w.size(1);
-  if (HasWarpgroupProducts() && !offsets && E == 1 && LibraryIsFaster(M, N, K, dtype)) {
+  if (ComputeMajor() == 9 && !offsets && E == 1 && LibraryIsFaster(M, N, K, dtype)) {
     return at::_scaled_mm(x, w[0].t(), x_scales.t(), w_scales[0].t(), {}, {}, dtype);
   }
-  if (HasWarpgroupProducts() && M > 0 && N > 0 && K > 0 && K % 16 == 0 && CanStore(N, dtype) && IsAligned16(x) && IsAligned16(w)) {
+  if (ComputeMajor() == 9 && M > 0 && N > 0 && K > 0 && K % 16 == 0 && CanStore(N, dtype) && IsAligned16(x) && IsAligned16(w)) {
     Tensor y = at::empty({M, N}, x.options().dtype(dtype));
     Fp8LinearParams params;
     params.a = x.const_data_ptr();
@@ -126,7 +126,7 @@ Tensor Wgrad(const Tensor& dy, const Tensor& dy_scales, const Tensor& x, const T
              at::ScalarType dtype) {
   const c10::cuda::CUDAGuard guard(x.device());
   const int64_t N = dy.size(1), K = x.size(1), E = offsets ? offsets->numel() - 1 : 1;
-  if (HasWarpgroupProducts() && num_rows > 0 && N > 0 && K > 0 && CanStore(K, dtype) && IsAligned16(dy) && IsAligned16(x)) {
+  if (ComputeMajor() == 9 && num_rows > 0 && N > 0 && K > 0 && CanStore(K, dtype) && IsAligned16(dy) && IsAligned16(x)) {
     Tensor dw = at::empty({E, N, K}, x.options().dtype(dtype));
     Fp8WgradParams params;
     params.a = dy.const_data_ptr();

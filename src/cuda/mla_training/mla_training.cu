@@ -55,45 +55,34 @@ __global__ void RopeTailKernel(RopeTailParams p) {
 
 constexpr int kPieces = 4;  // of a thread, kThreads apart
 
-// The same for tails of whole vectors of pairs. An item of a head is a vector before the tail, or 2 kSize values of the tail; a thread has kPieces of them.
+// The same for tails of whole vectors of pairs: a thread a vector before the tail, or 2 kSize values of the tail.
 template <typename T, bool kBackward>
 __global__ __launch_bounds__(kThreads) void RopeTailVectorsKernel(const __grid_constant__ RopeTailParams p, uint32_t total, uint32_t items) {
   constexpr int kSize = Vec<T>::kSize;
+  const uint32_t index = blockIdx.x * kThreads + threadIdx.x;
+  if (index >= total) return;
+  const uint32_t row = index / items, item = index - row * items;
   const int tail = p.dim - 2 * p.half, head_items = tail / kSize;
+  const T* in = static_cast<const T*>(p.x) + static_cast<int64_t>(row) * p.dim;
+  T* out = static_cast<T*>(p.y) + static_cast<int64_t>(row) * p.dim;
+  if (static_cast<int>(item) < head_items) {
+    StoreVec(out + item * kSize, LoadVec(in + item * kSize));
+    return;
+  }
+  const int first = (static_cast<int>(item) - head_items) * kSize;
   const bool pairs_in = !kBackward && p.interleaved, pairs_out = kBackward && p.interleaved;
-  const uint32_t begin = blockIdx.x * (kThreads * kPieces) + threadIdx.x;
-  Vec<T> a[kPieces], b[kPieces];
+  const Vec<T> a = LoadVec(in + tail + (pairs_in ? 2 * first : first)), b = LoadVec(in + tail + (pairs_in ? 2 * first + kSize : p.half + first));
+  const int64_t angles = static_cast<int64_t>(row / p.heads) * p.half + first;
+  float cos[kSize], sin[kSize];
 #pragma unroll
-  for (int i = 0; i < kPieces; ++i) {
-    const uint32_t index = begin + i * kThreads, row = index / items;
-    if (index >= total) continue;
-    const int item = static_cast<int>(index - row * items), first = (item - head_items) * kSize;
-    const T* const in = static_cast<const T*>(p.x) + static_cast<int64_t>(row) * p.dim;
-    a[i] = LoadVec(in + (item < head_items ? item * kSize : tail + (pairs_in ? 2 * first : first)));
-    if (item >= head_items) b[i] = LoadVec(in + tail + (pairs_in ? 2 * first + kSize : p.half + first));
+  for (int i = 0; i < kSize; i += 4) {
+    *reinterpret_cast<float4*>(cos + i) = *reinterpret_cast<const float4*>(p.cos + angles + i);
+    *reinterpret_cast<float4*>(sin + i) = *reinterpret_cast<const float4*>(p.sin + angles + i);
   }
-#pragma unroll
-  for (int i = 0; i < kPieces; ++i) {
-    const uint32_t index = begin + i * kThreads, row = index / items;
-    if (index >= total) continue;
-    const int item = static_cast<int>(index - row * items), first = (item - head_items) * kSize;
-    T* const out = static_cast<T*>(p.y) + static_cast<int64_t>(row) * p.dim;
-    if (item < head_items) {
-      StoreVec(out + item * kSize, a[i]);
-      continue;
-    }
-    const int64_t angles = static_cast<int64_t>(row / p.heads) * p.half + first;
-    float cos[kSize], sin[kSize];
-#pragma unroll
-    for (int j = 0; j < kSize; j += 4) {
-      *reinterpret_cast<float4*>(cos + j) = *reinterpret_cast<const float4*>(p.cos + angles + j);
-      *reinterpret_cast<float4*>(sin + j) = *reinterpret_cast<const float4*>(p.sin + angles + j);
-    }
-    Vec<T> c, d;
-    RotatePairs<T, kBackward>(a[i], b[i], cos, sin, pairs_in, pairs_out, c, d);
-    StoreVec(out + tail + (pairs_out ? 2 * first : first), c);
-    StoreVec(out + tail + (pairs_out ? 2 * first + kSize : p.half + first), d);
-  }
+  Vec<T> c, d;
+  RotatePairs<T, kBackward>(a, b, cos, sin, pairs_in, pairs_out, c, d);
+  StoreVec(out + tail + (pairs_out ? 2 * first : first), c);
+  StoreVec(out + tail + (pairs_out ? 2 * first + kSize : p.half + first), d);
 }
 
 template <typename P>
@@ -171,7 +160,7 @@ void LaunchRopeTail(const RopeTailParams& p, cudaStream_t stream) {
     const bool vectors = p.dim % kSize == 0 && p.half % kSize == 0 && IsAligned16(p.x) && IsAligned16(p.y) && IsAligned16(p.cos) && IsAligned16(p.sin) &&
                          total < (int64_t{1} << 30);
     if (vectors) {
-      const auto blocks = static_cast<uint32_t>((total + kThreads * kPieces - 1) / (kThreads * kPieces));
+      const auto blocks = static_cast<uint32_t>((total + kThreads - 1) / kThreads);
       const auto run = [&](auto kernel) { kernel<<<blocks, kThreads, 0, stream>>>(p, static_cast<uint32_t>(total), static_cast<uint32_t>(items)); };
       return p.backward ? run(RopeTailVectorsKernel<T, true>) : run(RopeTailVectorsKernel<T, false>);
     }

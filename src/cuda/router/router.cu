@@ -42,28 +42,109 @@ __device__ void Scores(const float* logits, int experts, int score_func, float* 
   __syncwarp();
 }
 
+// A float as an integer of the same order (no NaN; zeros are equal), and back. 0 is under every float.
+__device__ __forceinline__ uint32_t OrderedKey(float value) {
+  const uint32_t bits = __float_as_uint(value + 0.0f);
+  return (bits & 0x80000000u) != 0 ? ~bits : bits | 0x80000000u;
+}
+__device__ __forceinline__ float FromOrderedKey(uint32_t key) { return __uint_as_float((key & 0x80000000u) != 0 ? key & 0x7fffffffu : ~key); }
+
+// What a group counts for: its best value, or with `both` the sum of its best two. By the warp, the same on every lane.
+__device__ __forceinline__ float GroupScore(const float* values, int size, bool both) {
+  const int lane = threadIdx.x % 32;
+  uint32_t first = 0, second = 0;
+  for (int e = lane; e < size; e += 32) {
+    const uint32_t key = OrderedKey(values[e]);
+    second = max(second, min(first, key));
+    first = max(first, key);
+  }
+  const uint32_t best = __reduce_max_sync(0xffffffffu, first);
+  if (!both || size == 1) return FromOrderedKey(best);
+  const unsigned holders = __ballot_sync(0xffffffffu, first == best);
+  const uint32_t next = __reduce_max_sync(0xffffffffu, lane == __ffs(static_cast<int>(holders)) - 1 ? second : first);
+  return FromOrderedKey(best) + FromOrderedKey(next);
+}
+
 // Leaves only the experts of the best topk_group groups in choices; the others become -infinity. group_scores has room for n_group values.
 __device__ void LimitGroups(const RouteParams& p, float* choices, float* group_scores) {
   const int lane = threadIdx.x % 32, size = p.experts / p.n_group;
-  for (int group = lane; group < p.n_group; group += 32) {
-    float first = -CUDART_INF_F, second = -CUDART_INF_F;
-    for (int e = group * size; e < (group + 1) * size; ++e) {
-      const float value = choices[e];
-      second = fmaxf(second, fminf(first, value));
-      first = fmaxf(first, value);
+  for (int group = 0; group < p.n_group; ++group) {
+    const float score = GroupScore(choices + group * size, size, p.group_top2);
+    if (lane == group % 32) group_scores[group] = score;
+  }
+  __syncwarp();
+  for (int group0 = 0; group0 < p.n_group; group0 += 32) {
+    const int group = group0 + lane;
+    bool is_kept = false;
+    if (group < p.n_group) {
+      const float mine = group_scores[group];
+      int better = 0;
+      for (int other = 0; other < p.n_group; ++other) better += group_scores[other] > mine || (group_scores[other] == mine && other < group) ? 1 : 0;
+      is_kept = better < p.topk_group;
     }
-    group_scores[group] = p.group_top2 && size > 1 ? first + second : first;
+    const unsigned kept = __ballot_sync(0xffffffffu, is_kept);
+    const int end = min(p.n_group - group0, 32) * size;
+    for (int e = lane; e < end; e += 32) {
+      if ((kept >> (e / size) & 1) == 0) choices[group0 * size + e] = -CUDART_INF_F;
+    }
   }
   __syncwarp();
-  for (int e = lane; e < p.experts; e += 32) {
-    const int group = e / size;
-    const float mine = group_scores[group];
-    int better = 0;
-    for (int other = 0; other < p.n_group; ++other)
-      better += group_scores[other] > mine || (group_scores[other] == mine && other < group) ? 1 : 0;
-    if (better >= p.topk_group) choices[e] = -CUDART_INF_F;
+}
+
+constexpr int kOwnChoices = 8;  // of a lane, in registers
+
+// chosen[k] = the expert of the k-th best choice, of equal ones the first; returns the sum of their scores in order of k. At most 32 * kOwnChoices experts.
+__device__ __forceinline__ float ChooseInRegisters(const float* choices, const float* scores, int experts, int top_k, int32_t* chosen) {
+  const int lane = threadIdx.x % 32;
+  uint32_t keys[kOwnChoices];
+#pragma unroll
+  for (int i = 0; i < kOwnChoices; ++i) keys[i] = lane + i * 32 < experts ? OrderedKey(choices[lane + i * 32]) : 0;
+  const uint32_t taken = OrderedKey(-CUDART_INF_F);
+  float sum = 0.0f;
+  for (int k = 0; k < top_k; ++k) {
+    uint32_t best = keys[0];
+    int index = lane;
+#pragma unroll
+    for (int i = 1; i < kOwnChoices; ++i) {
+      if (keys[i] > best) {
+        best = keys[i];
+        index = lane + i * 32;
+      }
+    }
+    const uint32_t top = __reduce_max_sync(0xffffffffu, best);
+    const int winner = static_cast<int>(__reduce_min_sync(0xffffffffu, best == top ? static_cast<unsigned>(index) : 0x7fffffffu));
+    sum += scores[winner];
+    if (lane == 0) chosen[k] = winner;
+#pragma unroll
+    for (int i = 0; i < kOwnChoices; ++i) {
+      if (winner == lane + i * 32) keys[i] = taken;
+    }
   }
   __syncwarp();
+  return sum;
+}
+
+// The same for any number of experts; it overwrites what it has chosen.
+__device__ float ChooseInMemory(float* choices, const float* scores, int experts, int top_k, int32_t* chosen) {
+  const int lane = threadIdx.x % 32;
+  float sum = 0.0f;
+  for (int k = 0; k < top_k; ++k) {
+    float best = -CUDART_INF_F;
+    int index = 0x7fffffff;
+    for (int e = lane; e < experts; e += 32) {
+      if (choices[e] > best || index == 0x7fffffff) {
+        best = choices[e];
+        index = e;
+      }
+    }
+    WarpBest(best, index);
+    sum += scores[index];
+    if (lane == 0) chosen[k] = index;
+    __syncwarp();
+    if (lane == 0) choices[index] = -CUDART_INF_F;
+    __syncwarp();
+  }
+  return sum;
 }
 
 // One token by a warp. scores has room for 2 * experts + n_group values.
@@ -81,22 +162,8 @@ __device__ void RouteToken(const RouteParams& p, int64_t token, const float* log
     for (int e = lane; e < p.experts; e += 32) choices[e] = fmaxf(scores[e] + (p.bias == nullptr ? 0.0f : p.bias[e]), -CUDART_MAX_NORMAL_F);
     __syncwarp();
     if (p.n_group > 1) LimitGroups(p, choices, choices + p.experts);
-    for (int k = 0; k < p.top_k; ++k) {
-      float best = -CUDART_INF_F;
-      int index = 0x7fffffff;
-      for (int e = lane; e < p.experts; e += 32) {
-        if (choices[e] > best || index == 0x7fffffff) {
-          best = choices[e];
-          index = e;
-        }
-      }
-      WarpBest(best, index);
-      sum += scores[index];
-      if (lane == 0) chosen[k] = index;
-      __syncwarp();
-      if (lane == 0) choices[index] = -CUDART_INF_F;
-      __syncwarp();
-    }
+    sum = p.experts <= 32 * kOwnChoices ? ChooseInRegisters(choices, scores, p.experts, p.top_k, chosen)
+                                        : ChooseInMemory(choices, scores, p.experts, p.top_k, chosen);
   }
   const float scale = p.norm_topk_prob ? p.scaling / (sum + 1e-20f) : p.scaling;
   __syncwarp();
