@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PRESET ?= release
 CHAT_ARGS ?=
 
-.PHONY: help setup build chat test parity test-cuda asan tsan fuzz bench clean
+.PHONY: help setup build chat test train parity test-cuda asan tsan fuzz bench clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -21,6 +21,9 @@ chat: build ## talk to the default model
 test: setup ## every test of the CPU; ends with their count
 	@scripts/build.sh $(PRESET) all
 	@scripts/test.sh build
+
+train: build ## a code model of 5M parameters on Python's own sources: trained on the CPU and judged
+	@scripts/train_code.sh
 
 parity: setup ## live comparison with transformers on fresh random checkpoints
 	@scripts/setup.sh --test

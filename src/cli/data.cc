@@ -197,15 +197,10 @@ int TokenizeData(const DataFlags& flags, int num_threads, bool json) {
 int RunData(const DataFlags& flags, const CommonOptions& common) {
   FATHOM_USER_CHECK(flags.action == "inspect" || flags.action == "tokenize", "`fathom data` takes `inspect` or `tokenize`, got '{}'", flags.action);
   const InterruptGuard guard;
-  try {
-    const int num_threads = at::get_num_threads();
-    if (flags.action == "tokenize") return TokenizeData(flags, num_threads, common.json);
-    const bool of_recipe = !flags.recipe.empty() && !flags.tokenizer.empty() && !flags.out.empty();
-    return of_recipe ? InspectMixture(flags, common, num_threads) : Inspect(flags, num_threads, common.json);
-  } catch (const UserError&) {
-    if (!InterruptGuard::Interrupted()) throw;
-    return kExitInterrupted;
-  }
+  const int num_threads = at::get_num_threads();
+  if (flags.action == "tokenize") return TokenizeData(flags, num_threads, common.json);
+  const bool of_recipe = !flags.recipe.empty() && !flags.tokenizer.empty() && !flags.out.empty();
+  return of_recipe ? InspectMixture(flags, common, num_threads) : Inspect(flags, num_threads, common.json);
 }
 
 }  // namespace

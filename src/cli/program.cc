@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/interrupted.h"
 #include "base/log.h"
 #include "base/nearest_name.h"
 #include "cli/arguments.h"
@@ -136,6 +137,9 @@ int RunProgram(int argc, char** argv) {
       ThrowMachineError("cannot write to standard output: {}", errno ? std::strerror(errno) : "an earlier write failed");
     }
     return code;
+  } catch (const Interrupted& e) {
+    std::fprintf(stderr, "%s\n", OneLine(e.what()).c_str());
+    return kExitInterrupted;
   } catch (const UserError& e) {
     return Fail(kExitUser, e.what());
   } catch (const MachineError& e) {

@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/interrupted.h"
 #include "base/json.h"
 #include "base/progress_bar.h"
 #include "base/utf8.h"
@@ -85,7 +86,7 @@ int TrainTokenizer(const TokenizerFlags& flags, bool json) {
   {
     ProgressBar bar("merging", flags.vocab_size, !json);
     trained = TrainBpe(counted.words, {.vocab_size = flags.vocab_size, .min_frequency = flags.min_frequency, .special_tokens = special.all, .progress = [&](int64_t size) {
-                                         FATHOM_USER_CHECK(!InterruptGuard::Interrupted(), "merging was interrupted");
+                                         ThrowIfStopped(InterruptGuard::Interrupted, "merging stopped");
                                          bar.Update(size, fmt::format("{} tokens", size));
                                        }});
   }
@@ -114,12 +115,7 @@ int TrainTokenizer(const TokenizerFlags& flags, bool json) {
 int RunTokenizer(const TokenizerFlags& flags, const CommonOptions& common) {
   FATHOM_USER_CHECK(flags.action == "train", "`fathom tokenizer` takes `train`, got '{}'", flags.action);
   const InterruptGuard guard;
-  try {
-    return TrainTokenizer(flags, common.json);
-  } catch (const UserError&) {
-    if (!InterruptGuard::Interrupted()) throw;
-    return kExitInterrupted;
-  }
+  return TrainTokenizer(flags, common.json);
 }
 
 }  // namespace

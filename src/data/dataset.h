@@ -18,7 +18,7 @@ class Corpus;  // data/corpus.h
 struct DatasetOptions {
   std::filesystem::path cache;  // tokenised sources are kept below it, and found again there
   int num_threads = 1;
-  std::function<bool()> stop;   // asked now and then; true: the work ends with UserError, what is done is kept
+  std::function<bool()> stop;   // asked now and then; true: the work ends with Interrupted, what is done is kept
   bool show_progress = false;   // bar on stderr
 };
 

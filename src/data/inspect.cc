@@ -4,6 +4,7 @@
 #include <unordered_set>
 
 #include "base/error.h"
+#include "base/interrupted.h"
 #include "base/progress_bar.h"
 #include "data/record_blocks.h"
 #include "data/ordered_work.h"
@@ -74,7 +75,7 @@ SourceSummary InspectSource(const SourceSpec& source, int num_threads, int64_t n
           if (summary.rejects.size() < kMaxRejectsListed) summary.rejects.push_back(std::move(reject));
         for (auto& example : part.examples)
           if (std::ssize(summary.examples) < num_examples) summary.examples.push_back(std::move(example));
-        FATHOM_USER_CHECK(!stop || !stop(), "reading was interrupted");
+        ThrowIfStopped(stop, "reading stopped");
         bar.Update(part.bytes_read, fmt::format("{} documents", sizes.size()));
       });
   summary.num_documents = std::ssize(sizes);

@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "base/gguf.h"
+#include "base/interrupted.h"
 #include "base/log.h"
 #include "base/progress_bar.h"
 #include "base/utf8.h"
@@ -194,7 +195,7 @@ class CorpusWriter {
         if (shard_.num_tokens() >= index_.shard_tokens) FinishShard();
       }
     }
-    FATHOM_USER_CHECK(!options_.stop || !options_.stop(), "tokenising was interrupted; run it again and it goes on behind the last whole shard");
+    ThrowIfStopped(options_.stop, "tokenising stopped; run it again and it goes on behind the last whole shard");
   }
 
   CorpusIndex Finish() {

@@ -25,7 +25,7 @@ TokenizerFile LoadTokenizerFile(const std::filesystem::path& path);
 struct TokenizeOptions {
   int num_threads = 1;
   int64_t shard_tokens = 1 << 24;
-  std::function<bool()> stop;  // asked after each shard and block; true: UserError, what is done is kept
+  std::function<bool()> stop;  // asked after each shard and block; true: Interrupted, what is done is kept
   bool show_progress = false;
 };
 

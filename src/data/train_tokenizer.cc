@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/interrupted.h"
 #include "base/progress_bar.h"
 #include "data/record_blocks.h"
 #include "data/ordered_work.h"
@@ -39,7 +40,7 @@ WordCountResult CountWords(const SourceSpec& source, const WordCountOptions& opt
         result.num_documents += counts.num_documents;
         result.num_bytes += counts.num_bytes;
         result.num_rejected += counts.num_rejected;
-        FATHOM_USER_CHECK(!options.stop || !options.stop(), "counting was interrupted");
+        ThrowIfStopped(options.stop, "the counting of words stopped");
         bar.Update(counts.bytes_read, fmt::format("{:.1f} MB of text", 1e-6 * static_cast<double>(result.num_bytes)));
       });
   result.words = std::move(of_threads[0]);

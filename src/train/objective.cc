@@ -9,6 +9,7 @@
 #include <memory>
 
 #include "base/error.h"
+#include "model/capacity_dispatcher.h"
 #include "ops/cross_entropy/cross_entropy.h"
 
 namespace fathom {
@@ -25,17 +26,22 @@ class Forward {
   // The sum that the backward starts from.
   at::Tensor Run(bool with_balance) {
     trace_.count = true;
+    if (options_.expert_capacity > 0) dispatcher_ = std::make_unique<CapacityDispatcher>(options_.expert_capacity);
     if (with_balance && options_.balance != BalanceKind::kNone && options_.balance_alpha > 0) {
-      balance_scale_ = Scalar(options_.balance_alpha / static_cast<double>(targets_.num_microbatches), device_);
+      balance_scale_ = Scalar(options_.loss_scale * options_.balance_alpha / static_cast<double>(targets_.num_microbatches), device_);
     }
     const ForwardContext context = ContextOf(batch_.packed);
     at::Tensor hidden_TD = model_.Forward(batch_.packed, context);
-    at::Tensor total = Loss(hidden_TD, batch_.targets_T, targets_.next_token, 1.0, losses_.next_token);
+    at::Tensor total = Loss(hidden_TD, batch_.targets_T, targets_.next_token, options_.loss_scale, losses_.next_token);
     if (options_.mtp_weight > 0) {
-      const double weight = options_.mtp_weight / static_cast<double>(std::max<size_t>(batch_.mtp.size(), 1));
+      const double weight = options_.loss_scale * options_.mtp_weight / static_cast<double>(std::max<size_t>(batch_.mtp.size(), 1));
       for (size_t depth = 0; depth < batch_.mtp.size(); ++depth) total = total.add(Predict(depth, weight, hidden_TD));
     }
     losses_.counts_E = trace_.counts_E;
+    if (dispatcher_ != nullptr) {
+      dispatcher_->StopCounting();
+      losses_.dropped = dispatcher_->dropped();
+    }
     std::vector<at::Tensor> terms;
     for (const auto& balance : balances_) {
       for (const at::Tensor& term_B : balance->terms_B) {
@@ -51,8 +57,8 @@ class Forward {
  private:
   ForwardContext ContextOf(const PackedBatch& packed) {
     backends_.push_back(MakePackedCausal(model_.config(), packed));
-    ForwardContext context{.attention = backends_.back().get(), .routing = &trace_, .router_temperature = options_.router_temperature,
-                           .recompute = options_.recompute};
+    ForwardContext context{.attention = backends_.back().get(), .dispatcher = dispatcher_.get(), .routing = &trace_,
+                           .router_temperature = options_.router_temperature, .recompute = options_.recompute};
     if (balance_scale_.defined()) {
       balances_.push_back(std::make_unique<BalanceLoss>());
       context.balance = balances_.back().get();
@@ -91,6 +97,7 @@ class Forward {
   const at::Device device_;
   std::vector<std::unique_ptr<AttentionBackend>> backends_;
   RoutingTrace trace_;
+  std::unique_ptr<CapacityDispatcher> dispatcher_;  // null: experts take what chooses them
   at::Tensor balance_scale_;  // undefined: no balance loss
   std::vector<std::unique_ptr<BalanceLoss>> balances_;
   Losses losses_;
@@ -121,6 +128,7 @@ Losses EvaluateLosses(const Model& model, const TrainBatch& batch, const StepTar
   const at::NoGradGuard no_grad;
   ObjectiveOptions plain = options;
   plain.recompute = nullptr;
+  plain.expert_capacity = 0;
   Forward forward(model, batch, targets, plain);
   forward.Run(/*with_balance=*/false);
   return forward.losses();

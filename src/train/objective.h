@@ -24,6 +24,8 @@ struct ObjectiveOptions {
   BalanceKind balance = BalanceKind::kNone;
   double balance_alpha = 1e-4;
   double router_temperature = 1.0;
+  double expert_capacity = 0;  // model/capacity_dispatcher.h; 0: none
+  double loss_scale = 1;       // gradients are those of the loss times this (train/loss_scaler.h); losses are reported without it
   const RecomputePlan* recompute = nullptr;
 };
 
@@ -33,6 +35,7 @@ struct Losses {
   std::vector<at::Tensor> mtp;    // of each depth, likewise
   at::Tensor balance;             // mean over mixtures of sum_e f P (1 when all is even); undefined without one
   std::vector<at::Tensor> counts_E;  // of each mixture, [E] int32
+  std::vector<at::Tensor> dropped;   // of each mixture, [] int64: choices beyond the capacity; empty without one
 };
 
 // What a step's microbatches share: the numbers of targets that their sums are divided by.

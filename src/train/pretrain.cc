@@ -2,11 +2,10 @@
 
 #include <ATen/Context.h>
 #include <ATen/core/Generator.h>
+#include <sys/resource.h>
 
 #include <algorithm>
-#include <cmath>
 #include <fstream>
-#include <numbers>
 #include <utility>
 
 #include "base/clock.h"
@@ -14,18 +13,29 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
-#include "checkpoint/checkpoint.h"
 #include "data/dataset.h"
 #include "data/loader.h"
 #include "model/weight_table.h"
-#include "train/step_log.h"
+#include "ops/cuda_backend.h"
+#include "train/evaluation.h"
+#include "train/export_model.h"
+#include "train/report.h"
+#include "train/run_outputs.h"
 
 namespace fathom {
 namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int64_t kMaxShardBytes = int64_t{5} << 30;
+fs::path SnapshotsOf(const PretrainOptions& options) { return options.out / "checkpoints"; }
+
+double PeakMemoryGib(at::Device device) {
+  constexpr double kGib = 1 << 30;
+  if (device.is_cuda() && ops::CudaTable() != nullptr) return static_cast<double>(ops::CudaTable()->peak_bytes()) / kGib;
+  rusage usage{};
+  ::getrusage(RUSAGE_SELF, &usage);
+  return static_cast<double>(usage.ru_maxrss) * 1024 / kGib;  // Linux counts it in KiB
+}
 
 class Run {
  public:
@@ -33,7 +43,7 @@ class Run {
       : recipe_(recipe),
         options_(options),
         dataset_(OpenData()),
-        model_(recipe.model, {.dtype = recipe.dtype, .device = options.device}),
+        model_(recipe.model, {.dtype = recipe.dtype, .device = options.device, .fp8_training = recipe.fp8}),
         loader_(dataset_, {.sequence_length = recipe.sequence_length, .seed = recipe.seed}),
         active_parameters_(static_cast<double>(CountParameters(recipe.model).active)) {
     if (recipe.deterministic) at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/true);
@@ -42,53 +52,37 @@ class Run {
     model_.InitializeRandom(recipe.seed);
     trainer_.emplace(model_, recipe.trainer);
     if (!options.resume) return;
-    if (const std::optional<Json> extra = RestoreNewest(Snapshots(), *trainer_)) {
+    if (const std::optional<Json> extra = RestoreNewest(SnapshotsOf(options), *trainer_)) {
       loader_.Seek(extra->at("data"));
       tokens_seen_ = extra->at("tokens_seen").get<int64_t>();
       LogInfo("resumed at step {}", trainer_->step());
     } else {
-      LogInfo("no whole snapshot in {}: the run starts at its beginning", Snapshots().string());
+      LogInfo("no whole snapshot in {}: the run starts at its beginning", SnapshotsOf(options).string());
     }
   }
 
   PretrainResult Go(const std::function<void(const StepReport&)>& on_step) {
-    StepLog log(options_.out / "log.jsonl", trainer_->step());
-    SnapshotWriter snapshots(Snapshots(), recipe_.keep);
+    RunOutputs outputs(options_.out, trainer_->step(), recipe_.steps);
+    SnapshotWriter snapshots(SnapshotsOf(options_), recipe_.keep);
+    saved_step_ = trainer_->step();
     PretrainResult result;
-    while (trainer_->step() < recipe_.steps) {
-      const double start = MonotonicSeconds();
-      const std::vector<TrainBatch> batches = NextBatches(recipe_.RowsAt(trainer_->step() + 1));
-      if (batches.empty()) {
-        result.data_ended = true;
-        LogWarn("the sources have come to their repeat limits at step {} of {}", trainer_->step(), recipe_.steps);
-        break;
-      }
-      StepReport report;
-      report.metrics = trainer_->Step(batches);
-      if (recipe_.evaluate_every > 0 && trainer_->step() % recipe_.evaluate_every == 0) report.evaluation = Evaluate();
-      Fill(report, MonotonicSeconds() - start);
-      log.Write(report);
-      on_step(report);
-      const bool stops = options_.stop && options_.stop();
-      const bool is_due = recipe_.snapshot_every > 0 && trainer_->step() % recipe_.snapshot_every == 0;
-      if (is_due || stops || trainer_->step() == recipe_.steps) snapshots.Save(*trainer_, Extra());
-      if (stops && trainer_->step() < recipe_.steps) {
-        snapshots.Wait();
-        result.last_step = trainer_->step();
-        return result;
-      }
+    bool stops = false;
+    while (trainer_->step() < recipe_.steps && !result.data_ended) {
+      stops = options_.stop && options_.stop();
+      if (stops) break;
+      result.data_ended = !Step(outputs, on_step);
+      if (recipe_.snapshot_every > 0 && trainer_->step() % recipe_.snapshot_every == 0) Save(snapshots);
     }
+    Save(snapshots);
     snapshots.Wait();
+    WriteReport(options_.out);
     result.last_step = trainer_->step();
-    result.finished = true;
-    result.model = Export();
+    result.finished = !stops;
+    if (result.finished) result.model = Export();
     return result;
   }
 
  private:
-  fs::path Snapshots() const { return options_.out / "checkpoints"; }
-  Json Extra() const { return {{"data", loader_.Position()}, {"tokens_seen", tokens_seen_}}; }
-
   std::shared_ptr<const Dataset> OpenData() const {
     return Dataset::Open(recipe_.data, recipe_.tokenizer,
                          {.cache = options_.out / "tokens", .num_threads = options_.num_threads, .stop = options_.stop, .show_progress = options_.show_progress});
@@ -110,6 +104,12 @@ class Run {
     }
   }
 
+  void Save(SnapshotWriter& snapshots) {
+    if (trainer_->step() == saved_step_) return;
+    saved_step_ = trainer_->step();
+    snapshots.Save(*trainer_, {{"data", loader_.Position()}, {"tokens_seen", tokens_seen_}});
+  }
+
   TrainBatch ToTrainBatch(const Batch& batch) const {
     const int64_t depths = recipe_.trainer.objective.mtp_weight > 0 ? recipe_.model.num_nextn_predict_layers : 0;
     return MakeTrainBatch(batch.tokens, batch.targets, batch.lens, depths, options_.device);
@@ -127,24 +127,35 @@ class Run {
     return batches;
   }
 
-  std::optional<EvaluationMetrics> Evaluate() const {
-    if (!evaluates_) return std::nullopt;
-    DataLoader held_out = HeldOut();
-    ObjectiveOptions objective = trainer_->options().objective;
-    objective.mtp_weight = 0;
-    double nats = 0, targets = 0, bytes = 0;
-    const int64_t most = recipe_.microbatch_size > 0 ? recipe_.microbatch_size : recipe_.batch_size;
-    for (int64_t left = recipe_.evaluate_rows; left > 0; left -= most) {
-      const std::optional<Batch> batch = held_out.Next(std::min(left, most));
-      if (!batch || batch->num_targets == 0) break;
-      const TrainBatch rows = MakeTrainBatch(batch->tokens, batch->targets, batch->lens, 0, options_.device);
-      const Losses losses = EvaluateLosses(model_, rows, CountTargets(std::vector<TrainBatch>{rows}), objective);
-      nats += losses.next_token.item<double>() * static_cast<double>(batch->num_targets);
-      targets += static_cast<double>(batch->num_targets);
-      bytes += static_cast<double>(batch->target_bytes);
+  // False where the data has ended.
+  bool Step(RunOutputs& outputs, const std::function<void(const StepReport&)>& on_step) {
+    const double start = MonotonicSeconds();
+    const Json position = loader_.Position();
+    const std::vector<TrainBatch> batches = NextBatches(recipe_.RowsAt(trainer_->step() + 1));
+    if (batches.empty()) {
+      LogWarn("the sources have come to their repeat limits at step {} of {}", trainer_->step(), recipe_.steps);
+      return false;
     }
-    if (targets == 0) return std::nullopt;
-    return EvaluationMetrics{nats / targets, bytes > 0 ? nats / std::numbers::ln2 / bytes : 0};
+    StepReport report;
+    report.metrics = trainer_->Step(batches);
+    Fill(report, MonotonicSeconds() - start);
+    if (report.metrics.skipped) outputs.WriteBadStep(trainer_->step(), position);
+    if (recipe_.evaluate_every > 0 && trainer_->step() % recipe_.evaluate_every == 0) EvaluateInto(report, outputs);
+    outputs.Write(report);
+    on_step(report);
+    return true;
+  }
+
+  void EvaluateInto(StepReport& report, RunOutputs& outputs) {
+    const double temperature = trainer_->options().objective.router_temperature;
+    if (evaluates_) {
+      DataLoader held_out = HeldOut();
+      const int64_t rows_at_once = recipe_.microbatch_size > 0 ? recipe_.microbatch_size : recipe_.batch_size;
+      report.evaluation = Evaluate(model_, held_out, {.rows = recipe_.evaluate_rows, .rows_at_once = rows_at_once, .router_temperature = temperature});
+    }
+    if (recipe_.prompts.empty()) return;
+    const std::vector<std::string> texts = ContinueTexts(model_, *dataset_->tokenizer, recipe_.prompts, recipe_.new_tokens, temperature);
+    for (size_t i = 0; i < texts.size(); ++i) outputs.WriteSample(report.metrics.step, recipe_.prompts[i], texts[i]);
   }
 
   void Fill(StepReport& report, double seconds) {
@@ -153,22 +164,20 @@ class Run {
     report.tokens_seen = tokens_seen_;
     report.tokens_per_s = tokens / seconds;
     report.tflop_per_s = 6 * active_parameters_ * tokens / seconds / 1e12;
+    if (options_.peak_tflop_per_s > 0) report.mfu = report.tflop_per_s / options_.peak_tflop_per_s;
+    report.memory_gib = PeakMemoryGib(options_.device);
     mean_seconds_ = mean_seconds_ > 0 ? 0.9 * mean_seconds_ + 0.1 * seconds : seconds;
     report.seconds_left = mean_seconds_ * static_cast<double>(recipe_.steps - report.metrics.step);
   }
 
   fs::path Export() {
-    const fs::path folder = options_.out / "model";
-    std::error_code error;
-    fs::remove_all(folder, error);  // of a run that ended before it was whole, or of fewer steps
-    SaveHuggingFace(model_, folder, recipe_.dtype, kMaxShardBytes);
-    const fs::path tokenizer = recipe_.tokenizer;
-    const fs::path from = fs::is_directory(tokenizer) ? tokenizer : tokenizer.parent_path();
-    for (const char* name : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "generation_config.json"}) {
-      if (fs::exists(from / name)) fs::copy_file(from / name, folder / name, fs::copy_options::overwrite_existing, error);
-      if (error) ThrowMachineError("cannot copy {} to {}: {}", (from / name).string(), folder.string(), error.message());
+    for (const bool average : {false, true}) {
+      const fs::path folder = options_.out / (average ? "model-average" : "model");
+      std::error_code error;
+      fs::remove_all(folder, error);  // of a run that ended before it was whole, or of fewer steps
+      if (!average || trainer_->average() != nullptr) ExportModel(*trainer_, recipe_, average, folder);
     }
-    return folder;
+    return options_.out / "model";
   }
 
   const Recipe& recipe_;
@@ -179,7 +188,7 @@ class Run {
   std::optional<Trainer> trainer_;
   double active_parameters_;
   bool evaluates_ = HasHeldOut();
-  int64_t tokens_seen_ = 0;
+  int64_t tokens_seen_ = 0, saved_step_ = 0;
   double mean_seconds_ = 0;
 };
 
@@ -193,8 +202,16 @@ void PrepareRunFolder(const fs::path& dir, bool resume) {
 }
 
 PretrainResult Pretrain(const Recipe& recipe, const PretrainOptions& options, const std::function<void(const StepReport&)>& on_step) {
-  std::ofstream(options.out / "recipe.yaml") << recipe.yaml;
+  WriteFileAtomically(options.out / "recipe.yaml", recipe.yaml);
   return Run(recipe, options).Go(on_step);
+}
+
+ExportedRun ExportRun(const Recipe& recipe, const PretrainOptions& options, bool average, const fs::path& folder) {
+  Model model(recipe.model, {.dtype = recipe.dtype, .device = options.device, .fp8_training = recipe.fp8});
+  Trainer trainer(model, recipe.trainer);
+  FATHOM_USER_CHECK(RestoreNewest(SnapshotsOf(options), trainer), "{} has no whole checkpoint of the recipe's model", SnapshotsOf(options).string());
+  ExportModel(trainer, recipe, average, folder);
+  return {trainer.step()};
 }
 
 }  // namespace fathom

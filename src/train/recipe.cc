@@ -10,11 +10,20 @@ namespace {
 
 Yaml Section(const Yaml& recipe, const std::string& name) { return recipe.Find(name).value_or(Yaml::Parse("{}", name)); }
 
-at::ScalarType ParseDtype(const Yaml& section, const std::string& key, const std::string& fallback) {
-  const std::string text = section.GetString(key, fallback);
+at::ScalarType ParseMoments(const Yaml& section) {
+  const std::string text = section.GetString("moments", "fp32");
   if (text == "fp32") return at::kFloat;
   if (text == "bf16") return at::kBFloat16;
-  section.Fail("{} must be fp32 or bf16, got '{}'", key, text);
+  section.Fail("moments must be fp32 or bf16, got '{}'", text);
+}
+
+void ParseDtype(const Yaml& section, Recipe& recipe) {
+  const std::string text = section.GetString("dtype", "bf16");
+  if (text == "fp32") recipe.dtype = at::kFloat;
+  else if (text == "bf16" || text == "fp8") recipe.dtype = at::kBFloat16;
+  else if (text == "fp16") recipe.dtype = at::kHalf;
+  else section.Fail("dtype must be fp32, bf16, fp16 or fp8, got '{}'", text);
+  recipe.fp8 = text == "fp8";
 }
 
 Json ToJson(const Yaml& value) {
@@ -45,6 +54,12 @@ ModelConfig ParseModel(const Yaml& section, int64_t vocab_size) {
     section.AllowKeys({"config"});
     return ParseModelConfig(ReadJsonFile(file->AsString()), file->AsString());
   }
+  std::vector<std::string> known = {"architectures", "model_type", "hidden_act", "torch_dtype", "dtype", "topk_method", "scoring_func", "rope_scaling", "rope_parameters",
+                                    "rope_theta", "mlp_bias", "head_dim", "index_n_heads", "index_head_dim", "index_topk", "bos_token_id", "eos_token_id", "pad_token_id"};
+  const Json hub = ToHubJson(ModelConfig{});
+  for (const auto& [key, value] : hub.items()) known.push_back(key);
+  known.push_back("depth");
+  section.AllowKeys(known);
   Json json = ToJson(section);
   if (!json.contains("vocab_size")) json["vocab_size"] = vocab_size;
   try {
@@ -64,7 +79,7 @@ void ParseTrain(const Yaml& section, Recipe& recipe) {
   recipe.microbatch_size = section.GetInt("microbatch_size", 0, 0);
   recipe.sequence_length = section.GetInt("sequence_length", recipe.sequence_length, 2);
   recipe.seed = static_cast<uint64_t>(section.GetInt("seed", 1, 0));
-  recipe.dtype = ParseDtype(section, "dtype", "bf16");
+  ParseDtype(section, recipe);
   recipe.deterministic = section.GetBool("deterministic", false);
   recipe.trainer.most_bad_steps = section.GetInt("most_bad_steps", recipe.trainer.most_bad_steps, 1);
   const std::string recompute = section.GetString("recompute", "none");
@@ -76,7 +91,7 @@ void ParseTrain(const Yaml& section, Recipe& recipe) {
 }
 
 void ParseOptimizer(const Yaml& section, Recipe& recipe) {
-  section.AllowKeys({"lr", "min_lr", "schedule", "warmup_steps", "decay_fraction", "middle_lr", "beta1", "beta2", "eps", "weight_decay", "clip", "moments",
+  section.AllowKeys({"kind", "momentum", "average", "average_every", "lr", "min_lr", "schedule", "warmup_steps", "decay_fraction", "middle_lr", "constant_fraction", "cosine_fraction", "middle_fraction", "beta1", "beta2", "eps", "weight_decay", "clip", "moments",
                      "masters"});
   OptimizerOptions& optimizer = recipe.trainer.optimizer;
   Schedule& schedule = recipe.trainer.schedule;
@@ -86,19 +101,26 @@ void ParseOptimizer(const Yaml& section, Recipe& recipe) {
   schedule.kind = ParseScheduleKind(section.GetString("schedule", "cosine"), section.Where() + ": schedule");
   schedule.warmup_steps = section.GetInt("warmup_steps", 0, 0, recipe.steps);
   schedule.decay_fraction = section.GetNumber("decay_fraction", schedule.decay_fraction, 0, 1);
+  schedule.constant_fraction = section.GetNumber("constant_fraction", schedule.constant_fraction, 0, 1);
+  schedule.cosine_fraction = section.GetNumber("cosine_fraction", schedule.cosine_fraction, 0, 1);
+  schedule.middle_fraction = section.GetNumber("middle_fraction", schedule.middle_fraction, 0, 1);
   schedule.total_steps = recipe.steps;
   optimizer.beta1 = section.GetNumber("beta1", optimizer.beta1, 0, 0.9999999);
   optimizer.beta2 = section.GetNumber("beta2", optimizer.beta2, 0, 0.9999999);
   optimizer.eps = section.GetNumber("eps", optimizer.eps, 0, 1);
   optimizer.weight_decay = section.GetNumber("weight_decay", optimizer.weight_decay, 0, 10);
   optimizer.clip = section.GetNumber("clip", optimizer.clip, 0, 1e9);
-  optimizer.moments = ParseDtype(section, "moments", "fp32");
+  optimizer.kind = ParseOptimizerKind(section.GetString("kind", "adamw"), section.Where() + ": kind");
+  optimizer.momentum = section.GetNumber("momentum", optimizer.momentum, 0, 0.9999999);
+  optimizer.moments = ParseMoments(section);
+  recipe.trainer.average_decay = section.GetNumber("average", 0, 0, 0.9999999);
+  recipe.trainer.average_every = section.GetInt("average_every", 1, 1);
   optimizer.masters = section.GetBool("masters", true);
 }
 
 void ParseObjective(const Yaml& section, Recipe& recipe) {
   section.AllowKeys({"mtp_weight", "mtp_weight_late", "mtp_late_step", "z_loss", "balance", "balance_alpha", "bias_gamma", "bias_freeze_step",
-                     "temperature_first", "temperature_last"});
+                     "temperature_first", "temperature_last", "expert_capacity", "expert_gradients"});
   ObjectiveOptions& objective = recipe.trainer.objective;
   objective.mtp_weight = section.GetNumber("mtp_weight", objective.mtp_weight, 0, 100);
   recipe.mtp_weight_late = section.GetNumber("mtp_weight_late", -1, -1, 100);
@@ -111,6 +133,10 @@ void ParseObjective(const Yaml& section, Recipe& recipe) {
   recipe.trainer.balance_gamma = section.GetNumber("bias_gamma", has_biases ? 1e-3 : 0, 0, 1);
   if (recipe.trainer.balance_gamma > 0 && !has_biases) section.Fail("bias_gamma is for routers with biases (noaux_tc); this model has none");
   recipe.trainer.balance_freeze_step = section.GetInt("bias_freeze_step", -1, -1);
+  objective.expert_capacity = section.GetNumber("expert_capacity", 0, 0, 1e6);
+  const std::string gradients = section.GetString("expert_gradients", "plain");
+  if (gradients != "plain" && gradients != "even") section.Fail("expert_gradients must be plain or even, got '{}'", gradients);
+  recipe.trainer.even_expert_gradients = gradients == "even";
   recipe.temperature_first = section.GetNumber("temperature_first", 1, 1e-3, 100);
   recipe.temperature_last = section.GetNumber("temperature_last", recipe.temperature_first, 1e-3, 100);
 }
@@ -135,6 +161,12 @@ int64_t Recipe::RowsAt(int64_t step) const {
   if (first_batch_size <= 0 || batch_ramp_steps <= 0 || step > batch_ramp_steps) return batch_size;
   const double progress = static_cast<double>(step - 1) / static_cast<double>(batch_ramp_steps);
   return first_batch_size + static_cast<int64_t>(static_cast<double>(batch_size - first_batch_size) * progress);
+}
+
+double Recipe::num_tokens() const {
+  double rows = static_cast<double>(batch_size) * static_cast<double>(steps);
+  for (int64_t step = 1; step <= std::min(steps, batch_ramp_steps); ++step) rows -= static_cast<double>(batch_size - RowsAt(step));
+  return rows * static_cast<double>(sequence_length);
 }
 
 ModelConfig ConfigOfDepth(int64_t depth, int64_t vocab_size) {
@@ -198,9 +230,13 @@ Recipe ParseRecipe(const Yaml& yaml, const std::string& tokenizer, int64_t vocab
   recipe.keep.last = checkpoint.GetInt("keep_last", recipe.keep.last, 1);
   recipe.keep.every = checkpoint.GetInt("keep_every", 0, 0);
   const Yaml evaluate = Section(yaml, "evaluate");
-  evaluate.AllowKeys({"every", "rows"});
+  evaluate.AllowKeys({"every", "rows", "prompts", "new_tokens"});
   recipe.evaluate_every = evaluate.GetInt("every", 0, 0);
   recipe.evaluate_rows = evaluate.GetInt("rows", recipe.evaluate_rows, 1);
+  if (const auto prompts = evaluate.Find("prompts")) {
+    for (const Yaml& prompt : prompts->Items()) recipe.prompts.push_back(prompt.AsString());
+  }
+  recipe.new_tokens = evaluate.GetInt("new_tokens", recipe.new_tokens, 1, 4096);
   SetSchedules(recipe);
   return recipe;
 }

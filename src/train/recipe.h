@@ -3,11 +3,12 @@
 //   model: {depth: 6}                    # one dial, or `config: FILE`, or config.json's keys themselves
 //   tokenizer: tokenizers/code-8k        # a folder or tokenizer.json; or {vocab_size: 8192}: trained on the data before the first step
 //   data: {...}                          # data/spec.h
-//   train: {steps: 2000, batch_size: 32, sequence_length: 512, microbatch_size: 8, dtype: bf16, seed: 1, deterministic: false}
-//   optimizer: {lr: 3.0e-3, min_lr: 3.0e-4, schedule: cosine, warmup_steps: 100, weight_decay: 0.1, clip: 1.0, moments: fp32, masters: true}
-//   objective: {mtp_weight: 0.3, z_loss: 0, balance: sequence, balance_alpha: 1.0e-4, bias_gamma: 1.0e-3, bias_freeze_step: -1}
+//   train: {steps: 2000, batch_size: 32, sequence_length: 512, microbatch_size: 8, dtype: bf16, seed: 1, deterministic: false}   # or fp32, fp16, fp8
+//   optimizer: {kind: adamw, lr: 3.0e-3, min_lr: 3.0e-4, schedule: cosine, warmup_steps: 100, weight_decay: 0.1, clip: 1.0, moments: fp32, masters: true,
+//               average: 0.999}           # or kind: muon; average: of the weights, on the CPU
+//   objective: {mtp_weight: 0.3, z_loss: 0, balance: sequence, balance_alpha: 1.0e-4, bias_gamma: 1.0e-3, bias_freeze_step: -1, expert_capacity: 0}
 //   checkpoint: {every: 200, keep_last: 3, keep_every: 0}
-//   evaluate: {every: 200, rows: 16}
+//   evaluate: {every: 200, rows: 16, prompts: ["def main("], new_tokens: 48}
 #pragma once
 
 #include <cstdint>
@@ -36,6 +37,7 @@ struct Recipe {
   int64_t sequence_length = 512;
   uint64_t seed = 1;
   at::ScalarType dtype = at::kBFloat16;
+  bool fp8 = false;              // products in FP8 (ModelOptions::fp8_training)
   bool deterministic = false;
 
   TrainerOptions trainer;        // with the schedule, the objective, the optimizer
@@ -46,11 +48,15 @@ struct Recipe {
   int64_t snapshot_every = 200;
   SnapshotKeep keep;
   int64_t evaluate_every = 0, evaluate_rows = 16;
+  std::vector<std::string> prompts;  // continued at each evaluation
+  int64_t new_tokens = 48;
 
   std::string yaml;              // as it was taken, what --set changed included
 
   // Rows of step `step`, counted from 1.
   int64_t RowsAt(int64_t step) const;
+  // Of all steps.
+  double num_tokens() const;
 };
 
 // Reads and checks a recipe. `tokenizer` is the path of the run's tokenizer and `vocab_size` the

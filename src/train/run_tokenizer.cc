@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/interrupted.h"
 #include "checkpoint/output_folder.h"
 #include "data/train_tokenizer.h"
 #include "train/pretrain.h"
@@ -22,7 +23,7 @@ void Train(const DataSpec& data, const std::string& family, int64_t vocab_size, 
   FATHOM_USER_CHECK(words.size() > 0, "the recipe's data has no text to train a tokenizer on");
   const std::vector<std::string>& special_tokens = DefaultSpecialTokens();  // begin, end and padding first
   const TrainedBpe trained = TrainBpe(words, {.vocab_size = vocab_size, .special_tokens = special_tokens, .progress = [&](int64_t) {
-                                                FATHOM_USER_CHECK(!options.stop || !options.stop(), "the training of the tokenizer was interrupted");
+                                                ThrowIfStopped(options.stop, "the training of the tokenizer stopped; --resume begins it again");
                                               }});
   const GgufVocabulary vocabulary = VocabularyOf(trained, family, special_tokens, special_tokens[0], special_tokens[1], special_tokens[2]);
   OutputFolder folder(out);

@@ -25,8 +25,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int kVersion = 1;
+constexpr int kVersion = 2;
 constexpr const char* kPrefix = "step-";
+constexpr const char* kRemovedPrefix = "removed-step-";  // a snapshot that is being removed: what a kill leaves of it is none
 constexpr const char* kTensors = "state.safetensors";
 constexpr const char* kCounters = "state.json";
 
@@ -64,6 +65,10 @@ void ForEachTensor(Trainer& trainer, const std::function<void(const std::string&
     visit("weight." + name, values);
   }
   trainer.optimizer().ForEachState(visit);
+  if (trainer.average() != nullptr) {
+    std::vector<at::Tensor>& averages = trainer.average()->values();
+    for (size_t i = 0; i < averages.size(); ++i) visit("average." + trainer.optimizer().leaves()[i].first, averages[i]);
+  }
   trainer.model().ForEachWeight([&](const WeightSpec& spec, WeightSlot& slot) {
     if (spec.kind == WeightKind::kRouterBias) visit("bias." + spec.name, slot.values);
   });
@@ -101,7 +106,8 @@ Json Restore(const fs::path& folder, Trainer& trainer) {
     const std::lock_guard lock(generators[i].mutex());
     generators[i].set_state(FromHex(random[i].get<std::string>()));
   }
-  trainer.SetCounters({state.at("step").get<int64_t>(), state.at("updates").get<int64_t>(), state.at("bad_steps").get<int64_t>()});
+  trainer.SetCounters({state.at("step").get<int64_t>(), state.at("updates").get<int64_t>(), state.at("bad_steps").get<int64_t>(),
+                       state.at("loss_scale").get<double>(), state.at("scale_good_steps").get<int64_t>()});
   return state.at("extra");
 }
 
@@ -135,6 +141,8 @@ void Snapshot::Write(const fs::path& dir) const {
                       {"step", counters_.step},
                       {"updates", counters_.updates},
                       {"bad_steps", counters_.bad_steps},
+                      {"loss_scale", counters_.loss_scale},
+                      {"scale_good_steps", counters_.scale_good_steps},
                       {"random", random_},
                       {"extra", extra_},
                       {"size", fs::file_size(folder.path() / kTensors)},
@@ -173,7 +181,16 @@ std::optional<Json> RestoreNewest(const fs::path& dir, Trainer& trainer) {
   return std::nullopt;
 }
 
-SnapshotWriter::SnapshotWriter(fs::path dir, const SnapshotKeep& keep) : dir_(std::move(dir)), keep_(keep) {}
+SnapshotWriter::SnapshotWriter(fs::path dir, const SnapshotKeep& keep) : dir_(std::move(dir)), keep_(keep) {
+  // What a killed run has left half written or half removed.
+  std::vector<fs::path> left;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(dir_, error)) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with(kRemovedPrefix) || (name.starts_with(kPrefix) && name.find(".tmp-") != std::string::npos)) left.push_back(entry.path());
+  }
+  for (const fs::path& path : left) fs::remove_all(path, error);
+}
 
 SnapshotWriter::~SnapshotWriter() {
   try {
@@ -202,8 +219,10 @@ void SnapshotWriter::RemoveOld() const {
   for (int64_t i = 0; i < num_old; ++i) {
     const auto& [step, folder] = snapshots[static_cast<size_t>(i)];
     if (keep_.every > 0 && step % keep_.every == 0) continue;
+    const fs::path removed = dir_ / fmt::format("{}{:08}", kRemovedPrefix, step);
     std::error_code error;
-    fs::remove_all(folder, error);
+    fs::rename(folder, removed, error);
+    if (!error) fs::remove_all(removed, error);
     if (error) LogWarn("cannot remove the old snapshot {}: {}", folder.string(), error.message());
   }
 }

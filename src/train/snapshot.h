@@ -18,7 +18,8 @@ namespace fathom {
 // A folder DIR/step-00000042 holds
 //   state.safetensors   weights, moments, masters and router biases, by leaf (weight.NAME, first_moment.NAME, ...)
 //   state.json          version, counters, states of the random generators, what the caller adds, and the size and checksum of state.safetensors
-// It is written beside its place, synced and renamed; the checksum is looked at before anything is taken from it.
+// It is written beside its place, synced and renamed, and renamed before it is removed: a folder of that name is whole at any moment. The checksum is looked at before
+// anything is taken from it.
 
 // A copy of a trainer's state in host memory: training may go on while it is written.
 class Snapshot {
@@ -51,6 +52,7 @@ struct SnapshotKeep {
 // Writes snapshots one at a time on a thread of its own.
 class SnapshotWriter {
  public:
+  // Removes what a killed writer of `dir` has left half done.
   SnapshotWriter(std::filesystem::path dir, const SnapshotKeep& keep);
   ~SnapshotWriter();  // waits; a failure is a warning
   // Copies the state and returns while it is written; waits for the one before. Throws what the one before threw.

@@ -12,11 +12,15 @@
 #include "model/model.h"
 #include "train/balance_controller.h"
 #include "train/batch.h"
+#include "train/loss_scaler.h"
 #include "train/objective.h"
 #include "train/optimizer.h"
 #include "train/schedule.h"
+#include "train/weight_average.h"
 
 namespace fathom {
+
+inline constexpr double kMostExpertFactor = 8;
 
 struct TrainerOptions {
   ObjectiveOptions objective;
@@ -28,6 +32,11 @@ struct TrainerOptions {
   // MTP's weight after a step and the router's temperature, by step; empty: as the objective has them.
   std::function<double(int64_t step)> mtp_weight = {}, router_temperature = {};
   int64_t most_bad_steps = 10;      // so many in a row end the run
+  // The gradient of each stacked expert is brought to the mean of their norms (by a factor of at most kMostExpertFactor either way), so that rarely chosen experts learn as
+  // fast as others. An expert without tokens has none.
+  bool even_expert_gradients = false;
+  double average_decay = 0;         // of a moving average of the weights in host memory, a step; 0: none
+  int64_t average_every = 1;        // steps between two of its updates, which decay by average_decay ^ average_every
 };
 
 struct StepMetrics {
@@ -39,11 +48,20 @@ struct StepMetrics {
   double lr = 0;
   int64_t num_tokens = 0;
   bool skipped = false;          // the loss or the gradients were not finite: nothing was changed
-  // Over the mixtures of the model (and its MTP modules).
-  std::vector<ExpertLoad> load;  // a mixture each
-  double utilisation = 1, worst_utilisation = 1, max_over_mean = 1, entropy = 1;  // mean, least, largest, least
-  int64_t worst_layer = -1;      // index of the mixture with worst_utilisation
+  double loss_scale = 1;         // float16's, of this step
+  // Over the mixtures of the model (and its MTP modules): a value of all of them, and the mixture that has it.
+  std::vector<std::vector<int64_t>> counts;  // of each mixture how often each expert was chosen
+  std::vector<ExpertLoad> load;              // a mixture each
+  double utilisation = 1;                    // mean
+  struct Worst {
+    double value = 0;
+    int64_t layer = -1;
+  };
+  Worst worst_utilisation{1}, max_over_mean{1}, entropy{1};  // least, largest, least
   double bias_min = 0, bias_max = 0;
+  Worst bias_range;                          // largest of max - min of a mixture
+  int64_t num_dropped = 0;                   // choices beyond the experts' capacity
+  Worst most_dropped;                        // largest share of a mixture's choices
 };
 
 class Trainer {
@@ -58,23 +76,31 @@ class Trainer {
   int64_t step() const { return step_; }  // steps done, bad ones included
   Model& model() { return model_; }
   const TrainerOptions& options() const { return options_; }
-  AdamW& optimizer() { return optimizer_; }
+  Optimizer& optimizer() { return optimizer_; }
+  WeightAverage* average() { return average_.get(); }  // null without one
 
   // What Step goes on from, besides the model's weights and the optimizer's state.
   struct Counters {
     int64_t step = 0, updates = 0, bad_steps = 0;
+    double loss_scale = 1;
+    int64_t scale_good_steps = 0;
   };
-  Counters counters() const { return {step_, updates_, bad_steps_}; }
+  Counters counters() const { return {step_, updates_, bad_steps_, scaler_.scale(), scaler_.good_steps()}; }
   void SetCounters(const Counters& counters);
 
  private:
   std::vector<at::Tensor> TakeGradients();
+  // Divided by the loss's scale, float32 where there is one; evened over experts where the options say so.
+  void Prepare(std::vector<at::Tensor>& gradients) const;
+  void OnBadStep(const StepMetrics& metrics);
   StepMetrics ReadMetrics(const std::vector<Losses>& losses, const at::Tensor& norm, int64_t num_tokens, double lr) const;
 
   Model& model_;
   TrainerOptions options_;
-  AdamW optimizer_;
+  Optimizer optimizer_;
   BalanceController balance_;
+  LossScaler scaler_;
+  std::unique_ptr<WeightAverage> average_;
   int64_t step_ = 0, updates_ = 0, bad_steps_ = 0;  // updates: steps that were not skipped
 };
 

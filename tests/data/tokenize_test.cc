@@ -4,6 +4,7 @@
 
 #include <map>
 
+#include "base/interrupted.h"
 #include "data/small_corpus.h"
 
 namespace fathom {
@@ -71,8 +72,8 @@ TEST_F(Tokenizing, ThatWasCutOffGoesOnToTheSameBytes) {
     int num_asked = 0;
     try {
       complete = TokenizeSource(source, tokenizer_, root() / "parts", {.num_threads = 2, .shard_tokens = 1500, .stop = [&] { return ++num_asked > 1; }}).complete;
-    } catch (const UserError& error) {
-      EXPECT_THAT(error.what(), HasSubstr("interrupted"));
+    } catch (const Interrupted& stopped) {
+      EXPECT_THAT(stopped.what(), HasSubstr("goes on behind the last whole shard"));
       ASSERT_LT(++num_stops, 50);
       // What a crash between two shards leaves behind.
       std::ofstream(root() / "parts" / kRejectsFile, std::ios::app) << "{\"half a li";

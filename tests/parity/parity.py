@@ -78,6 +78,8 @@ def check_probe(table, case, folder, golden, work):
     table.row(case, "24 greedy tokens", *same_greedy(golden, answer["greedy"][0]))
     if "mtp_logits_17" in golden:
         table.close(case, "MTP logits", ours.get("mtp_logits_0"), golden["mtp_logits_17"], LOGITS)
+    difference = abs(answer["loss"] - golden["loss"].item())
+    table.row(case, "loss of a training step", difference <= 1e-5 * max(1, abs(answer["loss"])), f"difference {difference:.2e}")
     check_gradients(table, case, golden, ours)
 
 

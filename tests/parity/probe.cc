@@ -1,6 +1,6 @@
 // fathom_probe --model DIR --tokens "1,2,3;4,5" [--out F.safetensors] [--grads N] [--greedy N] [--keep-fp8] [--speed]
 // What parity.py compares, of any checkpoint in float32: logits_I [T, V] and mtp_logits_I of each prompt, paged_I (the same through the cache:
-// 5 tokens at once, then one a step), grad.NAME and loss of Loss() over the first N prompts, greedy tokens on stdout as JSON.
+// 5 tokens at once, then one a step), grad.NAME and loss of a training step (train/objective.h) over the first N prompts, greedy tokens on stdout as JSON.
 // --speed prints prefill and decode tokens per second in bfloat16 instead.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
@@ -16,7 +16,9 @@
 #include "base/json.h"
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/save_tensors.h"
+#include "ops/cross_entropy/cross_entropy.h"
 #include "parity/parity_run.h"
+#include "train/objective.h"
 
 namespace fathom::parity {
 namespace {
@@ -30,6 +32,21 @@ std::vector<std::vector<int32_t>> ParsePrompts(const std::string& text) {
     for (std::string id; std::getline(ids, id, ',');) prompts.back().push_back(std::stoi(id));
   }
   return prompts;
+}
+
+constexpr double kMtpWeight = 0.3;
+
+// The prompts as the trainer takes them: a sequence each, every token the target of the one before.
+TrainBatch BatchOf(const std::vector<std::vector<int32_t>>& prompts, int64_t mtp_depths) {
+  std::vector<int64_t> tokens, targets;
+  std::vector<int32_t> lens;
+  for (const auto& prompt : prompts) {
+    tokens.insert(tokens.end(), prompt.begin(), prompt.end());
+    targets.insert(targets.end(), prompt.begin() + 1, prompt.end());
+    targets.push_back(ops::kIgnoredTarget);
+    lens.push_back(static_cast<int32_t>(prompt.size()));
+  }
+  return MakeTrainBatch(tokens, targets, lens, mtp_depths, at::kCPU);
 }
 
 double Seconds(const std::function<void()>& work) {
@@ -90,9 +107,9 @@ int Main(const std::map<std::string, std::string>& flags) {
   }
   if (flags.count("--grads") != 0) {
     model->RequireGrad(true);
-    const at::Tensor loss = Loss(*model, {prompts.begin(), prompts.begin() + std::stoll(flags.at("--grads"))});
-    loss.backward();
-    answer["loss"] = loss.item<double>();
+    const TrainBatch batch = BatchOf({prompts.begin(), prompts.begin() + std::stoll(flags.at("--grads"))}, checkpoint.config.num_nextn_predict_layers);
+    const Losses losses = AddGradients(*model, batch, CountTargets(std::vector<TrainBatch>{batch}), {.mtp_weight = kMtpWeight});
+    answer["loss"] = losses.next_token.item<double>() + (losses.mtp.empty() ? 0 : kMtpWeight * losses.mtp[0].item<double>());
     for (const auto& [name, gradient] : Gradients(*model)) out.emplace_back("grad." + name, gradient.contiguous());
   }
   if (flags.count("--out") != 0) SaveTensors(flags.at("--out"), out);

@@ -119,6 +119,10 @@ TEST_F(SnapshotTest, WriterKeepsTheLastAndEveryNth) {
   std::vector<int64_t> steps;
   for (const auto& [step, folder] : ListSnapshots(dir_)) steps.push_back(step);
   EXPECT_EQ(steps, (std::vector<int64_t>{3, 6, 7}));
+  fs::create_directories(dir_ / "step-00000009.tmp-abcdef");  // what kills leave behind
+  fs::create_directories(dir_ / "removed-step-00000001");
+  SnapshotWriter(dir_, {});
+  EXPECT_EQ(std::distance(fs::directory_iterator(dir_), fs::directory_iterator()), 3);
 }
 
 TEST_F(SnapshotTest, TheWriterCopiesBeforeTrainingGoesOn) {

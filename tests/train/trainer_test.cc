@@ -88,7 +88,114 @@ TEST(BalanceController, EvensOutARouterThatPrefersSomeExperts) {
   const StepMetrics first = trainer.Step(batch);
   StepMetrics last;
   for (int i = 0; i < 60; ++i) last = trainer.Step(batch);
-  EXPECT_GT(last.worst_utilisation, first.worst_utilisation + 0.05);
+  EXPECT_GT(last.worst_utilisation.value, first.worst_utilisation.value + 0.05);
+}
+
+TEST(Trainer, MuonTrainsTooAndResumesItsState) {
+  TinyModel model{TinyMixture(1)};
+  TrainerOptions options = QuickOptions();
+  options.optimizer.kind = OptimizerKind::kMuon;
+  Trainer trainer(model, options);
+  const std::vector<TrainBatch> batches = {CountingBatch({16, 16}, 3, 31, 1)};
+  StepMetrics last;
+  for (int i = 0; i < 40; ++i) last = trainer.Step(batches);
+  EXPECT_LT(last.loss, 0.5);
+  int64_t num_second = 0, num_first = 0;
+  trainer.optimizer().ForEachState([&](const std::string& name, at::Tensor&) {
+    num_first += name.starts_with("first_moment.");
+    num_second += name.starts_with("second_moment.");
+  });
+  EXPECT_GT(num_second, 0) << "AdamW of what is no matrix";
+  EXPECT_LT(num_second, num_first);
+}
+
+TEST(Trainer, Float16HalvesItsLossScaleUntilGradientsAreFiniteAndLearns) {
+  TinyModel model{TinyMixture(1), at::kHalf};
+  Trainer trainer(model, QuickOptions());
+  trainer.SetCounters({.loss_scale = LossScaler::kMost, .scale_good_steps = 0});
+  const std::vector<TrainBatch> batches = {CountingBatch({16, 16}, 3, 31, 1)};
+  int64_t num_skipped = 0;
+  StepMetrics last;
+  for (int i = 0; i < 60; ++i) {
+    last = trainer.Step(batches);
+    num_skipped += last.skipped;
+  }
+  EXPECT_GT(num_skipped, 0);
+  EXPECT_LT(num_skipped, 20) << "the scale fell to where gradients fit";
+  EXPECT_LT(last.loss_scale, LossScaler::kMost);
+  EXPECT_LT(last.loss, 0.5);
+}
+
+TEST(LossScaler, GrowsAfterManyGoodStepsAndFallsAtABadOne) {
+  LossScaler scaler(true);
+  for (int64_t i = 0; i < LossScaler::kGrowthSteps - 1; ++i) scaler.Grow();
+  EXPECT_EQ(scaler.scale(), LossScaler::kFirst);
+  scaler.Grow();
+  EXPECT_EQ(scaler.scale(), 2 * LossScaler::kFirst);
+  EXPECT_TRUE(scaler.BackOff());
+  EXPECT_EQ(scaler.scale(), LossScaler::kFirst);
+  EXPECT_EQ(scaler.good_steps(), 0);
+  while (scaler.BackOff()) {}
+  EXPECT_EQ(scaler.scale(), LossScaler::kLeast) << "at the least a bad step is no overflow";
+  EXPECT_FALSE(LossScaler(false).BackOff());
+}
+
+TEST(Trainer, AveragesItsWeightsAsTheFormulaSays) {
+  TinyModel model{TinyMixture()};
+  TrainerOptions options = QuickOptions();
+  options.average_decay = 0.5;
+  options.average_every = 2;  // a decay of 0.25 every second step
+  Trainer trainer(model, options);
+  const auto weight = [&] { return trainer.optimizer().leaves()[0].second.detach().clone(); };
+  at::Tensor expected = weight();
+  const std::vector<TrainBatch> batch = {CountingBatch({16}, 3, 31)};
+  for (int step = 1; step <= 6; ++step) {
+    trainer.Step(batch);
+    if (step % 2 == 0) expected = 0.25 * expected + 0.75 * weight();
+  }
+  EXPECT_TRUE(at::allclose(trainer.average()->values()[0], expected, 1e-5, 1e-7));
+}
+
+TEST(Trainer, DropsWhatIsBeyondTheExpertsCapacityAndCountsIt) {
+  TinyModel model{TinyMixture()};
+  TrainerOptions options = QuickOptions();
+  options.objective.expert_capacity = 1;
+  Trainer trainer(model, options);
+  const std::vector<TrainBatch> batch = {CountingBatch({40}, 3, 31)};
+  const StepMetrics metrics = trainer.Step(batch);
+  int64_t expected = 0;
+  for (const auto& counts : metrics.counts) {
+    for (const int64_t count : counts) expected += std::max<int64_t>(0, count - 10);  // 40 tokens x 2 choices over 8 experts
+  }
+  EXPECT_GT(expected, 0);
+  EXPECT_EQ(metrics.num_dropped, expected);
+  EXPECT_GT(metrics.most_dropped.value, 0);
+  options.objective.expert_capacity = 8;  // every token fits
+  TinyModel same{TinyMixture()};
+  Trainer roomy(same, options);
+  TinyModel plain_model{TinyMixture()};
+  Trainer plain(plain_model, QuickOptions());
+  const StepMetrics with_room = roomy.Step(batch), without_limit = plain.Step(batch);
+  EXPECT_EQ(with_room.num_dropped, 0);
+  EXPECT_EQ(with_room.loss, without_limit.loss);
+  EXPECT_EQ(with_room.grad_norm, without_limit.grad_norm);
+}
+
+TEST(Trainer, EvenExpertGradientsHaveOneNorm) {
+  // With plain gradient steps' direction in view: AdamW's first moment after one step is 0.1 of the clipped gradient.
+  TinyModel model{TinyMixture()};
+  TrainerOptions options = QuickOptions();
+  options.even_expert_gradients = true;
+  Trainer trainer(model, options);
+  trainer.Step({CountingBatch({64, 64}, 3, 31)});
+  int64_t num_leaves = 0;
+  trainer.optimizer().ForEachState([&](const std::string& name, at::Tensor& values) {
+    if (!name.starts_with("first_moment.") || values.dim() != 3) return;
+    const at::Tensor norms = values.flatten(1).norm(2, {1}), used = norms.masked_select(norms > 0);
+    EXPECT_LT((used.max() / used.min()).item<double>(), 1.01) << name;
+    ++num_leaves;
+  });
+  EXPECT_EQ(num_leaves, 4);
 }
 
 TEST(ExpertLoad, IsWhatTheFormulasSay) {
