@@ -19,6 +19,7 @@ class NoRunner : public fathom::StepRunner {
   int64_t vocab_size() const override { return 256; }
   int64_t num_pages() const override { return 16; }
   at::Tensor Run(std::span<const Item>) override { return {}; }
+  std::vector<float> Embed(std::span<const int32_t>, fathom::Pooling) override { return {1.0f}; }
 };
 
 class Bytes : public fathom::Tokenizer {

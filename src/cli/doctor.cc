@@ -21,6 +21,7 @@
 #include "cli/compute_device.h"
 #include "cli/verb_options.h"
 #include "cli/verbs.h"
+#include "cli/version.h"
 #include "engine/catalogue.h"
 #include "ops/cuda_backend.h"
 
@@ -103,7 +104,7 @@ OrderedJson Examine() {
   const bool has_device = fs::exists("/dev/nvidiactl") || fs::exists("/dev/nvidia0");
   if (has_device && nvcc.empty() && backend.empty()) advice.push_back("an NVIDIA device is there but no CUDA toolkit: install CUDA 13 (nvcc) and run `make` again to build libfathom_cuda.so");
   if (has_device && !nvcc.empty() && backend.empty()) advice.push_back("an NVIDIA device and the CUDA toolkit are there, but libfathom_cuda.so is not built: run `make` again");
-  return {{"version", FATHOM_VERSION},
+  return {{"version", Version()},
           {"libtorch", TORCH_VERSION},
           {"cpu", {{"model", CpuModel()}, {"cores", sysconf(_SC_NPROCESSORS_ONLN)}, {"threads", at::get_num_threads()}, {"features", features}}},
           {"memory", {{"total_bytes", total_memory}, {"free_bytes", FreeMemoryBytes()}, {"read_gb_per_s", MeasureReadBandwidth(at::get_num_threads())}}},
@@ -128,7 +129,7 @@ int RunDoctor(bool json) {
   std::string features;
   for (const auto& feature : found["cpu"]["features"]) features += " " + feature.get<std::string>();
   const auto& memory = found["memory"];
-  std::printf("fathom %s, LibTorch %s\n", FATHOM_VERSION, TORCH_VERSION);
+  std::printf("fathom %s, LibTorch %s\n", Version(), TORCH_VERSION);
   std::printf("cpu            %s, %d cores, %d threads used\n", TextOr(found["cpu"]["model"], "").c_str(), found["cpu"]["cores"].get<int>(),
               found["cpu"]["threads"].get<int>());
   std::printf("               %s\n", features.empty() ? "none of the instruction sets that kernels are written for" : features.substr(1).c_str());

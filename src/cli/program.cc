@@ -19,6 +19,7 @@
 #include "cli/arguments.h"
 #include "cli/compute_device.h"
 #include "cli/verbs.h"
+#include "cli/version.h"
 
 namespace fathom {
 namespace {
@@ -40,7 +41,7 @@ int Fail(int code, const std::string& message) {
 
 void PrintOverview() {
   CommonOptions common;
-  std::printf("fathom %s: DeepSeek-family models on your own machine\n\nusage: fathom VERB [options]\n\n", FATHOM_VERSION);
+  std::printf("fathom %s: DeepSeek-family models on your own machine\n\nusage: fathom VERB [options]\n\n", Version());
   for (const Verb& verb : Verbs()) {
     CLI::App app;
     verb.add(app, common);
@@ -88,7 +89,7 @@ int RunVerb(const Verb& verb, std::vector<std::string> args) {
 int Run(const std::vector<std::string>& args) {
   FATHOM_USER_CHECK(!args.empty(), "a verb is missing; `fathom help` lists the verbs");
   if (args[0] == "--version") {
-    std::printf("fathom %s\n", FATHOM_VERSION);
+    std::printf("fathom %s\n", Version());
     return kExitDone;
   }
   if (args[0] == "help" || args[0] == "--help" || args[0] == "-h") {

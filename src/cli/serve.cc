@@ -18,6 +18,7 @@
 #include "cli/program.h"
 #include "cli/verb_options.h"
 #include "cli/verbs.h"
+#include "cli/version.h"
 #include "engine/catalogue.h"
 #include "engine/loading.h"
 #include "serve/server.h"
@@ -87,7 +88,7 @@ int RunServe(const ServeFlags& flags, const CommonOptions& common) {
   options.http.on_exchange = OpenAccessLog(flags.access_log);
   options.reuse_prefixes = !flags.no_prefix_cache;
   options.compute_threads = common.threads;
-  options.version = FATHOM_VERSION;
+  options.version = Version();
   const bool is_public = options.http.host != "127.0.0.1" && options.http.host != "localhost" && options.http.host != "::1";
   const LoadedCheckpoint model = LoadForGeneration(ResolveModelPath(common.model), LoadOptionsOf(common));
   InterruptGuard guard;
