@@ -1,0 +1,7 @@
+#include "cli/version.h"
+
+namespace fathom {
+
+const char* Version() { return FATHOM_VERSION; }
+
+}  // namespace fathom
