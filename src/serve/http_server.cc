@@ -39,6 +39,7 @@ struct HttpServer::State : std::enable_shared_from_this<HttpServer::State> {
   asio::steady_timer retry{io};
   std::vector<std::thread> threads;
   std::atomic<bool> is_draining = false;
+  std::atomic<bool> is_over = false;  // nobody runs handlers any more: one that was posted would keep its connection, and so this, for ever
   std::atomic<int64_t> num_open = 0;
   mutable std::mutex mutex;
   std::map<HttpConnection*, std::weak_ptr<HttpConnection>> connections;
@@ -64,8 +65,12 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
   void Start() {
     asio::dispatch(stream_.get_executor(), [self = shared_from_this()] { self->ReadHeader(); });
   }
-  void Dispatch(std::function<void()> work) { asio::dispatch(stream_.get_executor(), std::move(work)); }
-  void Post(std::function<void()> work) { asio::post(stream_.get_executor(), std::move(work)); }
+  void Dispatch(std::function<void()> work) {
+    if (!server_->is_over) asio::dispatch(stream_.get_executor(), std::move(work));
+  }
+  void Post(std::function<void()> work) {
+    if (!server_->is_over) asio::post(stream_.get_executor(), std::move(work));
+  }
   // Closes it where it waits for a request, or also under way.
   void Close(bool busy_too) {
     Dispatch([self = shared_from_this(), busy_too] {
@@ -376,6 +381,9 @@ HttpServer::~HttpServer() {
   state_->CloseAll(/*busy_too=*/true);
   // Nothing is left to wait for once every socket is closed.
   for (std::thread& thread : state_->threads) thread.join();
+  state_->is_over = true;
+  state_->io.restart();
+  state_->io.poll();  // what was posted by other threads since
   state_->handler = nullptr;
   state_->options.on_exchange = nullptr;
 }
