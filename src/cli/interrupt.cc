@@ -23,7 +23,8 @@ void OnSignal(int) {
 InterruptGuard::InterruptGuard() {
   Clear();
   struct sigaction action = {};
-  action.sa_handler = OnSignal;  // no SA_RESTART: a blocked read returns
+  action.sa_handler = OnSignal;
+  action.sa_flags = SA_RESTART;  // a signal amid a write to a slow reader must not lose output; who waits for input polls, which a signal ends all the same
   sigaction(SIGINT, &action, &previous_interrupt);
   sigaction(SIGTERM, &action, &previous_terminate);
 }

@@ -18,6 +18,20 @@ namespace {
 
 constexpr char kFence[] = "\"\"\"";
 
+// Waits for input without missing a signal between looking at the flag and waiting. False: Ctrl-C came.
+bool WaitForInput() {
+  sigset_t signals, before;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGINT);
+  sigaddset(&signals, SIGTERM);
+  pthread_sigmask(SIG_BLOCK, &signals, &before);
+  pollfd wait{STDIN_FILENO, POLLIN, 0};
+  while (!InterruptGuard::Interrupted() && ::ppoll(&wait, 1, nullptr, &before) < 0 && errno == EINTR) {
+  }
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  return !InterruptGuard::Interrupted();
+}
+
 class TerminalLineReader : public LineReader {
  public:
   TerminalLineReader() : edit_(el_init("fathom", stdin, stdout, stderr)), history_(history_init()) {
@@ -63,20 +77,6 @@ class TerminalLineReader : public LineReader {
   }
   static char* Prompt(EditLine* edit) { return Self(edit)->prompt_.data(); }
 
-  // Waits for input without missing a signal between looking at the flag and waiting. False: Ctrl-C came.
-  static bool WaitForInput() {
-    sigset_t signals, before;
-    sigemptyset(&signals);
-    sigaddset(&signals, SIGINT);
-    sigaddset(&signals, SIGTERM);
-    pthread_sigmask(SIG_BLOCK, &signals, &before);
-    pollfd wait{STDIN_FILENO, POLLIN, 0};
-    while (!InterruptGuard::Interrupted() && ::ppoll(&wait, 1, nullptr, &before) < 0 && errno == EINTR) {
-    }
-    pthread_sigmask(SIG_SETMASK, &before, nullptr);
-    return !InterruptGuard::Interrupted();
-  }
-
   // One character of the terminal. Ctrl-C ends the line, which is then dropped.
   static int ReadCharacter(EditLine* edit, wchar_t* character) {
     std::mbstate_t state{};
@@ -108,16 +108,25 @@ class TerminalLineReader : public LineReader {
 
 class PipeLineReader : public LineReader {
  public:
-  Result Read(const std::string& prompt, std::string& line) override {
-    char* buffer = nullptr;
-    size_t capacity = 0;
-    const ssize_t length = ::getline(&buffer, &capacity, stdin);
-    if (length >= 0) line.assign(buffer, static_cast<size_t>(length));
-    std::free(buffer);
-    if (length < 0) return InterruptGuard::Interrupted() ? Result::kInterrupted : Result::kEnd;
-    while (!line.empty() && (line.back() == '\n' || line.back() == '\r')) line.pop_back();
+  Result Read(const std::string& /*prompt*/, std::string& line) override {
+    size_t searched = 0, end;
+    while ((end = pending_.find('\n', searched)) == std::string::npos) {
+      searched = pending_.size();
+      if (!WaitForInput()) return Result::kInterrupted;
+      char buffer[4096];
+      const ssize_t got = ::read(STDIN_FILENO, buffer, sizeof buffer);
+      if (got <= 0 && pending_.empty()) return Result::kEnd;
+      if (got <= 0) pending_ += '\n';  // the last line may lack it
+      else pending_.append(buffer, static_cast<size_t>(got));
+    }
+    line = pending_.substr(0, end);
+    pending_.erase(0, end + 1);
+    if (!line.empty() && line.back() == '\r') line.pop_back();
     return Result::kLine;
   }
+
+ private:
+  std::string pending_;  // read, not yet given
 };
 
 }  // namespace

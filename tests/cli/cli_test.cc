@@ -352,6 +352,17 @@ TEST_F(Cli, CtrlCStopsGenerateCleanly) {
   EXPECT_THAT(program.rest(), HasSubstr("\"usage\"")) << "what there is is printed whole";
 }
 
+TEST_F(Cli, CtrlCAmidAWriteToASlowReaderLosesNoOutput) {
+  RunningFathom program({"generate", "--model", Path("long"), "--tokens", "1", "--max-new-tokens", "150000", "--ignore-eos", "--json", "--stream"}, false);
+  program.WaitUntilItBlocks();
+  program.Signal(SIGINT);
+  program.WaitUntilItBlocks();  // the signal has met the write
+  EXPECT_EQ(program.Wait(), 130);
+  std::istringstream lines(program.rest());
+  for (std::string line; std::getline(lines, line);) EXPECT_TRUE(Json::accept(line)) << line;
+  EXPECT_THAT(program.rest(), HasSubstr("\"usage\""));
+}
+
 TEST_F(Cli, CtrlCEndsAPipedChat) {
   RunningFathom program({"chat", "--model", Path("long"), "--max-new-tokens", "150000"}, false);
   program.Write("hello\n");
@@ -388,7 +399,7 @@ TEST_F(Cli, AtATerminalALongAnswerIsStoppedByCtrlC) {
     if (seen.find(">>> ") == std::string::npos) seen += program.ReadUntil(">>> ");
     if (seen.find("(stopped)") != std::string::npos) {
       program.Write("\x04");
-      EXPECT_EQ(program.Wait(), 0);
+      EXPECT_EQ(program.Wait(), 0) << program.rest();
       return;
     }
     // The answer had ended: Ctrl-C met the prompt (which says how to leave) or fell between the two. The next question's echo comes after either.

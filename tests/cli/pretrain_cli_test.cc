@@ -25,7 +25,7 @@ class PretrainCli : public ::testing::Test {
     for (int i = 0; i < 300; ++i) text += "the line " + std::to_string(i) + " says " + std::to_string(i * 7 % 13) + " and no more than that\n";
     WriteFileAtomically(Path("text.txt"), text);
     WriteFileAtomically(Path("recipe.yaml"), "model: {depth: 2}\ntokenizer: {vocab_size: 300}\ndata: {held_out: 0.1, sources: [{path: " + Path("text.txt") +
-                                                 ", documents: line}]}\ntrain: {steps: 14, batch_size: 2, sequence_length: 32, dtype: fp32}\n"
+                                                 ", documents: line}]}\ntrain: {steps: 40, batch_size: 2, sequence_length: 32, dtype: fp32}\n"
                                                  "checkpoint: {every: 3, keep_last: 2}\nevaluate: {every: 7, rows: 2}\n");
   }
   std::string Path(const std::string& name) const { return (folder_.path() / name).string(); }
@@ -53,7 +53,7 @@ TEST_F(PretrainCli, KilledAndInterruptedRunsGoOnToTheSameBits) {
   ASSERT_EQ(straight.code, 0) << straight.err;
   EXPECT_THAT(straight.out, HasSubstr("held out: loss"));
   EXPECT_EQ(straight.out.find("[#"), std::string::npos) << "a bar is for terminals alone";
-  for (const char* moment : {"step  2/14", "step  8/14", "step 10/14"}) {
+  for (const char* moment : {"step  2/40", "step  8/40", "step 10/40"}) {
     RunningFathom run(Args("killed", {"--resume"}), false);
     run.ReadUntil(moment);
     run.Signal(SIGKILL);
@@ -61,7 +61,7 @@ TEST_F(PretrainCli, KilledAndInterruptedRunsGoOnToTheSameBits) {
   }
   {
     RunningFathom run(Args("killed", {"--resume"}), false);
-    run.ReadUntil("step 11/14");
+    run.ReadUntil("step 11/40");
     run.Signal(SIGINT);
     EXPECT_EQ(run.Wait(), 130);
     EXPECT_THAT(run.rest(), HasSubstr("--resume goes on from there"));

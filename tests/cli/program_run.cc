@@ -4,9 +4,11 @@
 #include <poll.h>
 #include <pty.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -14,6 +16,7 @@
 #include <fstream>
 #include <iterator>
 #include <stdexcept>
+#include <thread>
 #include <utility>
 
 namespace fathom {
@@ -42,6 +45,7 @@ RunResult RunFathom(const std::vector<std::string>& args, const std::string& inp
   std::string folder = (std::filesystem::temp_directory_path() / "fathom-run-XXXXXX").string();
   if (::mkdtemp(folder.data()) == nullptr) throw std::runtime_error("mkdtemp");
   std::ofstream(folder + "/in", std::ios::binary) << input;
+  std::fflush(nullptr);  // the child must not print again what waits here
   const pid_t pid = ::fork();
   if (pid == 0) {
     if (!std::freopen((folder + "/in").c_str(), "r", stdin) || !std::freopen((folder + "/out").c_str(), "w", stdout) ||
@@ -63,6 +67,7 @@ RunResult RunFathom(const std::vector<std::string>& args, const std::string& inp
 
 RunningFathom::RunningFathom(const std::vector<std::string>& args, bool at_terminal) {
   if (at_terminal) {
+    std::fflush(nullptr);
     pid_ = ::forkpty(&in_, nullptr, nullptr, nullptr);
     if (pid_ == 0) Execute(args, {});
     out_ = in_;
@@ -70,6 +75,7 @@ RunningFathom::RunningFathom(const std::vector<std::string>& args, bool at_termi
   }
   int to_child[2], from_child[2];
   if (::pipe(to_child) != 0 || ::pipe(from_child) != 0) throw std::runtime_error("pipe");
+  std::fflush(nullptr);
   pid_ = ::fork();
   if (pid_ == 0) {
     ::dup2(to_child[0], 0);
@@ -123,6 +129,15 @@ std::string RunningFathom::ReadUntil(const std::string& text) {
 std::string RunningFathom::ReadSome() {
   if (pending_.empty()) ReadMore();
   return std::exchange(pending_, {});
+}
+
+void RunningFathom::WaitUntilItBlocks() {
+  const auto unread = [&] {
+    int count = 0;
+    if (::ioctl(out_, FIONREAD, &count) != 0) throw std::runtime_error("FIONREAD");
+    return count;
+  };
+  for (int before = 0, now; (now = unread()) == 0 || now != before; before = now) std::this_thread::sleep_for(std::chrono::milliseconds(200));
 }
 
 int RunningFathom::Wait() {

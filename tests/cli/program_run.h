@@ -16,7 +16,7 @@ struct RunResult {
 // build/fathom with `args`; `input` is its stdin. FATHOM_MODEL and LibTorch's threads are as `environment` ("NAME=value") says.
 RunResult RunFathom(const std::vector<std::string>& args, const std::string& input = "", const std::vector<std::string>& environment = {});
 
-// The program while it runs. Every wait ends after a minute: the test then fails.
+// The program while it runs. Every wait ends after four minutes: the test then fails.
 class RunningFathom {
  public:
   // `at_terminal`: stdin, stdout and stderr are one pseudo-terminal; else pipes, and stderr is dropped.
@@ -29,6 +29,8 @@ class RunningFathom {
   void Signal(int number);
   // Reads until the output since the last call holds `text` (all of it is given back), or ends.
   std::string ReadUntil(const std::string& text);
+  // Waits until the program's output has filled what lies between it and this reader: it is then blocked in a write.
+  void WaitUntilItBlocks();
   // What has come, at least one byte unless the output has ended.
   std::string ReadSome();
   // Reads to the end; the exit code (128 + signal).
