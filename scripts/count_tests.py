@@ -13,7 +13,9 @@ for path in sorted(folder.glob("*.json")):
                 skipped += 1
             elif test.get("failures"):
                 failed += 1
-                print("FAILED", test["classname"], test["name"])
+                print(f"FAILED {test['classname']}.{test['name']}")
+                for failure in test["failures"][:3]:
+                    print(*("    " + line[:300] for line in failure["failure"].splitlines()[:8]), sep="\n")
             else:
                 passed += 1
 if status != 0 and failed == 0:
