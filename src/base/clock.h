@@ -1,4 +1,4 @@
-// Time that only grows, for measuring.
+// Time that only grows, for measuring, and the time of day, for what is kept.
 #pragma once
 
 #include <chrono>
@@ -7,5 +7,8 @@ namespace fathom {
 
 // Seconds since some moment in the past.
 inline double MonotonicSeconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+// Seconds since 1970; may jump when the clock is set.
+inline double UnixSeconds() { return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count(); }
 
 }  // namespace fathom

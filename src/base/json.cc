@@ -11,18 +11,10 @@ constexpr int kMaxDepth = 256;
 // nlohmann's parser is iterative, but destroying or dumping a deep value recurses: refuse the depth first.
 void CheckDepth(std::string_view text, const std::string& what) {
   int depth = 0;
-  bool in_string = false;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (in_string) {
-      if (c == '\\') ++i;
-      else if (c == '"') in_string = false;
-      continue;
-    }
-    if (c == '"') in_string = true;
-    else if (c == '[' || c == '{') FATHOM_USER_CHECK(++depth <= kMaxDepth, "{}: JSON nested deeper than {} levels", what, kMaxDepth);
+  ForEachJsonMark(text, [&](char c) {
+    if (c == '[' || c == '{') FATHOM_USER_CHECK(++depth <= kMaxDepth, "{}: JSON nested deeper than {} levels", what, kMaxDepth);
     else if (c == ']' || c == '}') --depth;
-  }
+  });
 }
 
 template <typename J>

@@ -9,6 +9,18 @@
 
 namespace fathom {
 
+// Calls visit(c) for each of { } [ ] : that stands outside of strings, in order. The text need not be JSON: this is for limits that must hold before it is parsed.
+template <typename Visit>
+void ForEachJsonMark(std::string_view text, Visit&& visit) {
+  bool in_string = false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (in_string && c == '\\') ++i;
+    else if (c == '"') in_string = !in_string;
+    else if (!in_string && (c == '{' || c == '}' || c == '[' || c == ']' || c == ':')) visit(c);
+  }
+}
+
 using Json = nlohmann::json;
 using OrderedJson = nlohmann::ordered_json;
 

@@ -3,12 +3,12 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
-#include <chrono>
 #include <iterator>
 #include <limits>
 #include <optional>
 #include <random>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "engine/generation_config.h"
 #include "serve/api_error.h"
@@ -19,8 +19,6 @@ namespace {
 
 constexpr size_t kMostStops = 16;
 constexpr int64_t kMostSamples = 128, kMostPrompts = 1024, kMostAnswers = 1024, kMostLogprobs = 100;
-
-int64_t Now() { return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count(); }
 
 uint64_t RandomSeed() {
   std::random_device device;
@@ -47,7 +45,7 @@ GenerationCall NewCall(const char* prefix, const JsonFields& fields, const Serve
   GenerationCall call;
   call.id = prefix + NewRequestId().substr(0, 24);
   call.model = ReadModelName(fields, model);
-  call.created = Now();
+  call.created = static_cast<int64_t>(UnixSeconds());
   ReadCommonFields(fields, model, call);
   return call;
 }

@@ -9,22 +9,11 @@ namespace fathom {
 
 OrderedJson ParseBody(std::string_view text) {
   std::vector<int64_t> num_keys = {0};  // of each open object or array
-  bool in_string = false;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (in_string) {
-      if (c == '\\') ++i;
-      else if (c == '"') in_string = false;
-    } else if (c == '"') {
-      in_string = true;
-    } else if (c == '{' || c == '[') {
-      num_keys.push_back(0);
-    } else if ((c == '}' || c == ']') && num_keys.size() > 1) {
-      num_keys.pop_back();
-    } else if (c == ':') {
-      FATHOM_USER_CHECK(++num_keys.back() <= kMostKeys, "the body: an object has more than {} keys", kMostKeys);
-    }
-  }
+  ForEachJsonMark(text, [&](char c) {
+    if (c == '{' || c == '[') num_keys.push_back(0);
+    else if (c == ':') FATHOM_USER_CHECK(++num_keys.back() <= kMostKeys, "the body: an object has more than {} keys", kMostKeys);
+    else if (num_keys.size() > 1) num_keys.pop_back();
+  });
   return ParseOrderedJson(text, "the body");
 }
 

@@ -6,11 +6,11 @@
 
 #include <algorithm>
 #include <chrono>
-#include <ctime>
 #include <memory>
 #include <thread>
 #include <utility>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "engine/engine_thread.h"
@@ -97,7 +97,7 @@ void Serve(const LoadedCheckpoint& model, const ServeOptions& options, const std
   served.eos_tokens = ResolveEosTokens(model.generation_config, loaded.model->config(), loaded.tokenizer->eos_id());
   if (loaded.tokenizer->eos_id() >= 0) served.eos_tokens.push_back(loaded.tokenizer->eos_id());  // a template's end of turn
   served.max_model_len = max_model_len;
-  served.created = static_cast<int64_t>(std::time(nullptr));
+  served.created = static_cast<int64_t>(UnixSeconds());
   served.version = options.version;
   const std::string name = served.name();
   Service service(std::move(served), options.service);

@@ -1,18 +1,12 @@
 #include "serve/session_call.h"
 
-#include <chrono>
 #include <utility>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "serve/api_error.h"
 
 namespace fathom {
-namespace {
-
-double SecondsSince1970() { return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count(); }
-
-}  // namespace
-
 GenerationCall ReadSessionCall(const OrderedJson& body, const ServedModel& model, Sessions& sessions, const std::string& owner) {
   const JsonFields fields(body);
   const std::string id = fields.Text("session_id").value_or("");
@@ -21,7 +15,7 @@ GenerationCall ReadSessionCall(const OrderedJson& body, const ServedModel& model
   const OrderedJson* said = fields.Find("messages");
   if (said == nullptr || !said->is_array()) return ReadChatCall(body, model);  // which says what is wrong
 
-  Sessions::Session session = sessions.Load(owner, id, SecondsSince1970());
+  Sessions::Session session = sessions.Load(owner, id, UnixSeconds());
   OrderedJson system = OrderedJson::array(), turn = OrderedJson::array();
   std::string system_text;
   for (const OrderedJson& message : *said) {
@@ -43,7 +37,7 @@ GenerationCall ReadSessionCall(const OrderedJson& body, const ServedModel& model
         OrderedJson kept = turn;
         kept.push_back(answer);
         try {
-          sessions.Append(owner, id, system_text, kept, SecondsSince1970());
+          sessions.Append(owner, id, system_text, kept, UnixSeconds());
         } catch (const std::exception& error) {  // the answer is good all the same
           LogWarn("a turn was not kept: {}", error.what());
         }
@@ -56,7 +50,7 @@ GenerationCall ReadSessionCall(const OrderedJson& body, const ServedModel& model
 }
 
 OrderedJson SessionJson(Sessions& sessions, const std::string& owner, const std::string& id) {
-  const Sessions::Session session = sessions.Load(owner, id, SecondsSince1970());
+  const Sessions::Session session = sessions.Load(owner, id, UnixSeconds());
   if (session.turns.empty()) throw ApiError(404, fmt::format("there is no session '{}'", id.substr(0, 128)), "session_id", "session_not_found");
   OrderedJson messages = OrderedJson::array();
   for (const OrderedJson& turn : session.turns) {

@@ -5,9 +5,9 @@
 
 #include <array>
 #include <bit>
-#include <chrono>
 #include <cstring>
 
+#include "base/clock.h"
 #include "base/error.h"
 
 namespace fathom {
@@ -56,12 +56,10 @@ void AddFloat(std::string& out, int field, float value) {
   out += Raw(value);
 }
 
-double Now() { return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count(); }
-
 // Event: wall_time 1, step 2, file_version 3, summary 5, session_log 7.
 std::string EventAt(int64_t step) {
   std::string event;
-  AddDouble(event, 1, Now());
+  AddDouble(event, 1, UnixSeconds());
   AddInteger(event, 2, static_cast<uint64_t>(step));
   return event;
 }
@@ -76,7 +74,7 @@ uint32_t MaskedCrc32c(std::string_view bytes) {
 }
 
 EventFile::EventFile(const std::filesystem::path& dir, int64_t first_step)
-    : path_(dir / fmt::format("events.out.tfevents.{:010}.fathom.{}", static_cast<int64_t>(Now()), ::getpid())), file_(path_, std::ios::binary | std::ios::app) {
+    : path_(dir / fmt::format("events.out.tfevents.{:010}.fathom.{}", static_cast<int64_t>(UnixSeconds()), ::getpid())), file_(path_, std::ios::binary | std::ios::app) {
   std::string version = EventAt(0);
   AddBytes(version, 3, "brain.Event:2");
   Append(version);
