@@ -6,13 +6,13 @@
 namespace fathom {
 namespace {
 
-constexpr int kMaxDepth = 256;
+constexpr int kMaxJsonDepth = 256;
 
 // nlohmann's parser is iterative, but destroying or dumping a deep value recurses: refuse the depth first.
 void CheckDepth(std::string_view text, const std::string& what) {
   int depth = 0;
   ForEachJsonMark(text, [&](char c) {
-    if (c == '[' || c == '{') FATHOM_USER_CHECK(++depth <= kMaxDepth, "{}: JSON nested deeper than {} levels", what, kMaxDepth);
+    if (c == '[' || c == '{') FATHOM_USER_CHECK(++depth <= kMaxJsonDepth, "{}: JSON nested deeper than {} levels", what, kMaxJsonDepth);
     else if (c == ']' || c == '}') --depth;
   });
 }

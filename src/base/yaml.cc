@@ -13,13 +13,13 @@
 namespace fathom {
 namespace {
 
-constexpr int kMaxDepth = 64;
+constexpr int kMaxYamlDepth = 64;
 constexpr int64_t kMaxNodes = 1 << 20;  // what aliases can unfold to
 
 // Every key once, and no value inside of itself.
 void CheckNode(const YAML::Node& node, const std::string& file, int depth, int64_t& num_nodes) {
   const int line = node.Mark().line + 1;
-  FATHOM_USER_CHECK(depth <= kMaxDepth, "{}:{}: nested deeper than {} levels", file, line, kMaxDepth);
+  FATHOM_USER_CHECK(depth <= kMaxYamlDepth, "{}:{}: nested deeper than {} levels", file, line, kMaxYamlDepth);
   FATHOM_USER_CHECK(++num_nodes <= kMaxNodes, "{}: more than {} values", file, kMaxNodes);
   if (node.IsSequence()) {
     for (const auto& item : node) CheckNode(item, file, depth + 1, num_nodes);

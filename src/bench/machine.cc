@@ -21,20 +21,20 @@ namespace fathom {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-typedef uint64_t Words __attribute__((vector_size(64)));
+typedef uint64_t Line64 __attribute__((vector_size(64)));
 
 double Seconds(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
 
 // The exclusive or of all words: it reads each byte once and the result depends on all of them.
-uint64_t ReadAll(const Words* p, int64_t n) {
-  Words a{}, b{}, c{}, d{};
+uint64_t ReadAll(const Line64* p, int64_t n) {
+  Line64 a{}, b{}, c{}, d{};
   for (int64_t i = 0; i + 4 <= n; i += 4) {
     a ^= p[i];
     b ^= p[i + 1];
     c ^= p[i + 2];
     d ^= p[i + 3];
   }
-  const Words all = a ^ b ^ c ^ d;
+  const Line64 all = a ^ b ^ c ^ d;
   return all[0] ^ all[1] ^ all[2] ^ all[3] ^ all[4] ^ all[5] ^ all[6] ^ all[7];
 }
 
@@ -85,20 +85,20 @@ MachineLimits MeasureLimits(at::Device device, at::ScalarType dtype) {
 double MeasureReadBandwidth(int threads) {
   constexpr int64_t kBytes = int64_t{512} << 20;
   constexpr int kPasses = 6;
-  const int64_t part = kBytes / static_cast<int64_t>(sizeof(Words)) / threads / 4 * 4;
-  std::vector<std::vector<Words>> memory(threads);
+  const int64_t part = kBytes / static_cast<int64_t>(sizeof(Line64)) / threads / 4 * 4;
+  std::vector<std::vector<Line64>> memory(threads);
   std::vector<uint64_t> results(threads);
   const auto on_every_thread = [&](const auto& work) {
     std::vector<std::thread> pool;
     for (int t = 0; t < threads; ++t) pool.emplace_back([&, t] { work(t); });
     for (std::thread& thread : pool) thread.join();
   };
-  on_every_thread([&](int t) { memory[t].assign(part, Words{} + static_cast<uint64_t>(t + 1)); });
+  on_every_thread([&](int t) { memory[t].assign(part, Line64{} + static_cast<uint64_t>(t + 1)); });
   double best = 0;
   for (int pass = 0; pass < kPasses; ++pass) {
     const auto begin = Clock::now();
     on_every_thread([&](int t) { results[t] = ReadAll(memory[t].data(), part); });
-    best = std::max(best, static_cast<double>(part * threads) * sizeof(Words) / Seconds(begin));
+    best = std::max(best, static_cast<double>(part * threads) * sizeof(Line64) / Seconds(begin));
   }
   volatile uint64_t keep = 0;
   for (const uint64_t result : results) keep = keep ^ result;

@@ -22,7 +22,7 @@ namespace fathom {
 namespace {
 
 // Values of a weight that one thread converts at a time, in bytes of the model's type.
-constexpr int64_t kPieceBytes = 2 << 20;
+constexpr int64_t kLoadPieceBytes = 2 << 20;
 
 bool KeepsFp8(const WeightSource& source, const ModelOptions& options) {
   return options.keep_fp8 && source.fp8_values != nullptr && source.spec.kind == WeightKind::kLinear;
@@ -86,7 +86,7 @@ std::vector<Piece> CutIntoPieces(const std::vector<Job>& jobs) {
   for (size_t i = 0; i < jobs.size(); ++i) {
     const int64_t rows = jobs[i].source->num_rows(), row_bytes = std::max<int64_t>(1, jobs[i].source->num_cols() * 2);
     // FP8 weights are handed over whole.
-    const int64_t step = !jobs[i].slot.set_fp8 ? std::max<int64_t>(1, kPieceBytes / row_bytes) : std::max<int64_t>(1, rows);
+    const int64_t step = !jobs[i].slot.set_fp8 ? std::max<int64_t>(1, kLoadPieceBytes / row_bytes) : std::max<int64_t>(1, rows);
     for (int64_t row = 0; row < rows; row += step) pieces.push_back({i, row, std::min(rows, row + step)});
   }
   return pieces;

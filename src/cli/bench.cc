@@ -23,6 +23,7 @@
 #include "cli/bench_train.h"
 #include "cli/compute_device.h"
 #include "cli/interrupt.h"
+#include "cli/json_output.h"
 #include "cli/program.h"
 #include "cli/verb_options.h"
 #include "cli/verbs.h"
@@ -84,7 +85,7 @@ int BenchModel(const BenchFlags& flags, const CommonOptions& common) {
                         {"machine", {{"memory_gb_per_s", limits.memory_gb_per_s}, {"matrix_gflop_per_s", limits.matrix_gflop_per_s}}},
                         {"percent_of_memory_bandwidth", Percent(gb_per_s, limits.memory_gb_per_s)},
                         {"percent_of_matrix_rate", Percent(gflop_per_s, limits.matrix_gflop_per_s)}};
-    std::printf("%s\n", json.dump().c_str());
+    PrintJson(json);
     return kExitDone;
   }
   std::printf("%s, %s on %s, %d threads: batch %ld, %ld tokens of prompt%s\n", flags.kind.c_str(), FlagOfDtype(dtype).c_str(),
@@ -149,7 +150,7 @@ int RunOpsBench(const BenchFlags& flags, const CommonOptions& common) {
   if (common.json) {
     const OrderedJson json = {{"benchmark", "ops"}, {"device", device.str()}, {"dtype", FlagOfDtype(dtype)}, {"threads", at::get_num_threads()},
                               {"machine", {{"memory_gb_per_s", limits.memory_gb_per_s}, {"matrix_gflop_per_s", limits.matrix_gflop_per_s}}}, {"ops", list}};
-    std::printf("%s\n", json.dump().c_str());
+    PrintJson(json);
   }
   return kExitDone;
 }
@@ -177,7 +178,7 @@ int RunTokenizerBench(const BenchFlags& flags, const CommonOptions& common) {
                               {"bytes", text.size()},           {"num_tokens", result.num_tokens},
                               {"seconds", result.seconds},      {"mb_per_s", result.mb_per_s},
                               {"tokens_per_s", result.tokens_per_s}, {"load_seconds", result.load_seconds}};
-    std::printf("%s\n", json.dump().c_str());
+    PrintJson(json);
     return kExitDone;
   }
   std::printf("tokenizer, %d threads: %.1f MB of text, %ld tokens\n", threads, static_cast<double>(text.size()) / 1e6, result.num_tokens);

@@ -10,6 +10,7 @@
 #include "bench/train_bench.h"
 #include "cli/compute_device.h"
 #include "cli/interrupt.h"
+#include "cli/json_output.h"
 #include "cli/program.h"
 
 namespace fathom {
@@ -53,7 +54,7 @@ int BenchTrainVerb(const TrainBenchFlags& flags, const std::string& config_name,
                               {"ms_per_step", 1e3 * result.seconds_per_step}, {"tflop_per_s", tflop_per_s}, {"matrix_tflop_per_s", limit},
                               {"percent_of_matrix_rate", 100 * tflop_per_s / limit}, {"peak_gib", gib}, {"first_loss", result.first_loss},
                               {"last_loss", result.last_loss}};
-    std::printf("%s\n", json.dump().c_str());
+    PrintJson(json);
     return kExitDone;
   }
   std::printf("train %s on %s: weights %s, masters %s, moments %s, recompute %s, products %s; %ld x %ld tokens in %ld microbatches\n", config_name.c_str(),

@@ -19,6 +19,7 @@
 #include "checkpoint/output_folder.h"
 #include "checkpoint/weight_source.h"
 #include "cli/arguments.h"
+#include "cli/json_output.h"
 #include "cli/verb_options.h"
 #include "cli/verbs.h"
 #include "engine/catalogue.h"
@@ -151,7 +152,7 @@ int RunConvert(const ConvertFlags& flags, const CommonOptions& common) {
   const at::ScalarType dtype = ResolveDtype(common.dtype, checkpoint);
   if (flags.format == "hf") ConvertToHub(checkpoint, sources, dtype, flags);
   else ConvertToGguf(checkpoint, sources, dtype, flags);
-  if (common.json) std::printf("%s\n", OrderedJson({{"out", flags.out}, {"format", flags.format}, {"dtype", TorchName(dtype)}}).dump().c_str());
+  if (common.json) PrintJson(OrderedJson{{"out", flags.out}, {"format", flags.format}, {"dtype", TorchName(dtype)}});
   else std::printf("%s is written in %s\n", flags.out.c_str(), TorchName(dtype).c_str());
   return 0;
 }

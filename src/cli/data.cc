@@ -17,6 +17,7 @@
 #include "base/yaml.h"
 #include "cli/arguments.h"
 #include "cli/interrupt.h"
+#include "cli/json_output.h"
 #include "cli/program.h"
 #include "cli/verb_options.h"
 #include "cli/verbs.h"
@@ -54,7 +55,6 @@ std::vector<SourceSpec> SourcesOf(const DataFlags& flags) {
   return {source};
 }
 
-void PrintJson(const OrderedJson& json) { std::printf("%s\n", json.dump(-1, ' ', false, OrderedJson::error_handler_t::replace).c_str()); }
 
 std::string Megabytes(int64_t bytes) { return fmt::format("{:.1f} MB", 1e-6 * static_cast<double>(bytes)); }
 
@@ -108,7 +108,7 @@ int InspectCorpus(const fs::path& folder, const DataFlags& flags, int num_thread
   }
   const double documents = static_cast<double>(corpus->num_documents()), tokens = static_cast<double>(corpus->num_tokens());
   if (json) {
-    PrintJson({{"source", folder.string()}, {"kind", "corpus"}, {"documents", corpus->num_documents()}, {"tokens", corpus->num_tokens()}, {"bytes", index.num_bytes()},
+    PrintJson(OrderedJson{{"source", folder.string()}, {"kind", "corpus"}, {"documents", corpus->num_documents()}, {"tokens", corpus->num_tokens()}, {"bytes", index.num_bytes()},
                {"shards", index.shards.size()}, {"vocab_size", index.vocab_size}, {"longest", longest}, {"rejected", index.num_rejected}, {"empty", index.num_empty},
                {"held_out", {{"rate", flags.held_out}, {"documents", held_out}}}, {"fingerprint", HexOf(index.fingerprint())}, {"examples", examples}});
     return kExitDone;
@@ -144,7 +144,7 @@ int InspectMixture(const DataFlags& flags, const CommonOptions& common, int num_
                        {"share", source.share}, {"epochs", static_cast<double>(flags.tokens) * source.share / tokens}, {"most_epochs", source.spec.epochs}});
   }
   if (common.json) {
-    PrintJson({{"documents", dataset->num_documents}, {"tokens", dataset->num_tokens}, {"fingerprint", dataset->fingerprint}, {"sources", sources}, {"loader_tokens_per_s", speed}});
+    PrintJson(OrderedJson{{"documents", dataset->num_documents}, {"tokens", dataset->num_tokens}, {"fingerprint", dataset->fingerprint}, {"sources", sources}, {"loader_tokens_per_s", speed}});
     return kExitDone;
   }
   size_t width = 6;
@@ -183,7 +183,7 @@ int TokenizeData(const DataFlags& flags, int num_threads, bool json) {
     const CorpusIndex index = TokenizeSource(source, tokenizer, folder, options);
     FATHOM_USER_CHECK(index.num_documents() > 0, "{}: has no document ({} could not be read, {} are empty)", source.name, index.num_rejected, index.num_empty);
     if (json) {
-      PrintJson({{"source", source.name}, {"out", folder.string()}, {"documents", index.num_documents()}, {"tokens", index.num_tokens()}, {"bytes", index.num_bytes()},
+      PrintJson(OrderedJson{{"source", source.name}, {"out", folder.string()}, {"documents", index.num_documents()}, {"tokens", index.num_tokens()}, {"bytes", index.num_bytes()},
                  {"shards", index.shards.size()}, {"rejected", index.num_rejected}, {"empty", index.num_empty}});
       continue;
     }

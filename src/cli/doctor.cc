@@ -19,6 +19,7 @@
 #include "base/json.h"
 #include "bench/machine.h"
 #include "cli/compute_device.h"
+#include "cli/json_output.h"
 #include "cli/verb_options.h"
 #include "cli/verbs.h"
 #include "cli/version.h"
@@ -123,7 +124,7 @@ std::string TextOr(const OrderedJson& value, const char* otherwise) { return val
 int RunDoctor(bool json) {
   const OrderedJson found = Examine();
   if (json) {
-    std::printf("%s\n", found.dump().c_str());
+    PrintJson(found);
     return 0;
   }
   std::string features;

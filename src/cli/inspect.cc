@@ -14,6 +14,7 @@
 #include "base/json.h"
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/weight_source.h"
+#include "cli/json_output.h"
 #include "cli/verb_options.h"
 #include "cli/verbs.h"
 #include "engine/catalogue.h"
@@ -78,7 +79,7 @@ bool HasFp8Cache(const ModelConfig& config) {
   }
 }
 
-void PrintJson(const Checkpoint& checkpoint, const std::vector<WeightLine>& lines) {
+void PrintInventoryJson(const Checkpoint& checkpoint, const std::vector<WeightLine>& lines) {
   const ParameterCount count = CountParameters(checkpoint.config);
   int64_t num_bytes = 0;
   OrderedJson weights = OrderedJson::array();
@@ -93,7 +94,7 @@ void PrintJson(const Checkpoint& checkpoint, const std::vector<WeightLine>& line
   json["kv"] = {{"values_per_token_per_layer", checkpoint.config.kv_values_per_token_per_layer()}, {"bytes_per_token", CacheBytesPerToken(checkpoint, CacheFormat::kModel)}};
   if (HasFp8Cache(checkpoint.config)) json["kv"]["bytes_per_token_fp8"] = CacheBytesPerToken(checkpoint, CacheFormat::kFp8);
   json["weights"] = std::move(weights);
-  std::printf("%s\n", json.dump().c_str());
+  PrintJson(json);
 }
 
 std::string Count(int64_t n) {
@@ -190,7 +191,7 @@ int RunInspect(const InspectFlags& flags, const CommonOptions& common) {
   const bool is_config = std::filesystem::path(name).extension() == ".json";  // needs no weights: no other verb takes one
   const Checkpoint checkpoint = Checkpoint::Open(is_config ? std::filesystem::path(name) : ResolveModelPath(name));
   const std::vector<WeightLine> lines = ListLines(checkpoint);
-  if (common.json) PrintJson(checkpoint, lines);
+  if (common.json) PrintInventoryJson(checkpoint, lines);
   else PrintText(checkpoint, lines, flags.all_weights);
   return 0;
 }

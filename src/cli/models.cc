@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/json.h"
+#include "cli/json_output.h"
 #include "cli/verb_options.h"
 #include "cli/verbs.h"
 #include "engine/catalogue.h"
@@ -39,7 +40,7 @@ int ListModels(bool json) {
                       {"origin", entry.origin},
                       {"package", entry.package}});
   }
-  if (json) std::printf("%s\n", Json{{"models", models}}.dump().c_str());
+  if (json) PrintJson(Json{{"models", models}});
   return 0;
 }
 
@@ -54,7 +55,8 @@ int RunModels(const ModelsFlags& flags, bool json) {
   const auto entry = std::find_if(Catalogue().begin(), Catalogue().end(), [&](const auto& e) { return e.name == flags.name; });
   FATHOM_USER_CHECK(entry != Catalogue().end(), "`fathom models path`: '{}' is not in the catalogue; `fathom models` lists it", flags.name);
   const std::string path = ResolveModelPath(flags.name).string();
-  std::printf("%s\n", json ? Json{{"name", flags.name}, {"path", path}}.dump().c_str() : path.c_str());
+  if (json) PrintJson(Json{{"name", flags.name}, {"path", path}});
+  else std::puts(path.c_str());
   return 0;
 }
 

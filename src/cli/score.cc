@@ -16,6 +16,7 @@
 #include "cli/arguments.h"
 #include "cli/compute_device.h"
 #include "cli/interrupt.h"
+#include "cli/json_output.h"
 #include "cli/program.h"
 #include "cli/verb_options.h"
 #include "cli/verbs.h"
@@ -74,7 +75,7 @@ int RunScore(const ScoreFlags& flags, const CommonOptions& common) {
   }
   if (common.json) {
     const OrderedJson result = {{"tokens", tokens}, {"logprobs", score.logprobs}, {"nll", nll}, {"perplexity", perplexity}};
-    std::printf("%s\n", result.dump().c_str());
+    PrintJson(result);
   } else if (score.logprobs.empty()) {
     std::printf("1 token: nothing to predict\n");
   } else {

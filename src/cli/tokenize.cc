@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "cli/arguments.h"
+#include "cli/json_output.h"
 #include "cli/verb_options.h"
 #include "cli/verbs.h"
 #include "engine/catalogue.h"
@@ -78,11 +79,6 @@ class ModelText {
   std::shared_ptr<const ChatTemplate> template_;
 };
 
-void PrintJson(const OrderedJson& json) {
-  const std::string line = json.dump(-1, ' ', false, OrderedJson::error_handler_t::replace) + "\n";
-  std::fwrite(line.data(), 1, line.size(), stdout);
-}
-
 // Exactly the text; a terminal gets a line's end.
 void PrintText(const std::string& text) {
   std::fwrite(text.data(), 1, text.size(), stdout);
@@ -140,7 +136,7 @@ int RunDecode(ModelText& model, const TokenizeFlags& flags, bool json) {
   const std::vector<int32_t> ids = flags.decode.empty() ? std::vector<int32_t>() : ParseTokenIds("--decode", flags.decode);
   const std::string text = model.tokenizer().Decode(ids, /*skip_special=*/false);
   if (json)
-    PrintJson({{"tokens", ids}, {"text", text}});
+    PrintJson(OrderedJson{{"tokens", ids}, {"text", text}});
   else
     PrintText(text);
   return 0;
@@ -157,7 +153,7 @@ int RunEncode(ModelText& model, const TokenizeFlags& flags, bool json) {
   FATHOM_USER_CHECK(rendered || !flags.render_only, "--render-only needs --messages");
   if (flags.render_only) {
     if (json)
-      PrintJson({{"rendered", *rendered}});
+      PrintJson(OrderedJson{{"rendered", *rendered}});
     else
       PrintText(*rendered);
     return 0;
@@ -170,9 +166,9 @@ int RunEncode(ModelText& model, const TokenizeFlags& flags, bool json) {
   if (!json)
     PrintIds(ids);
   else if (rendered)
-    PrintJson({{"tokens", ids}, {"text", *rendered}});
+    PrintJson(OrderedJson{{"tokens", ids}, {"text", *rendered}});
   else
-    PrintJson({{"tokens", ids}});
+    PrintJson(OrderedJson{{"tokens", ids}});
   return 0;
 }
 

@@ -20,6 +20,7 @@
 #include "checkpoint/output_folder.h"
 #include "cli/arguments.h"
 #include "cli/interrupt.h"
+#include "cli/json_output.h"
 #include "cli/program.h"
 #include "cli/verb_options.h"
 #include "cli/verbs.h"
@@ -99,9 +100,8 @@ int TrainTokenizer(const TokenizerFlags& flags, bool json) {
 
   const auto size = std::ssize(trained.tokens);
   if (json) {
-    std::printf("%s\n", OrderedJson({{"out", flags.out}, {"vocab_size", size}, {"merges", trained.merges.size()}, {"documents", counted.num_documents}, {"bytes", counted.num_bytes},
-                                     {"words", counted.words.size()}, {"rejected", counted.num_rejected}, {"count_s", count_seconds}, {"merge_s", merge_seconds}})
-                            .dump().c_str());
+    PrintJson(OrderedJson{{"out", flags.out}, {"vocab_size", size}, {"merges", trained.merges.size()}, {"documents", counted.num_documents}, {"bytes", counted.num_bytes},
+                          {"words", counted.words.size()}, {"rejected", counted.num_rejected}, {"count_s", count_seconds}, {"merge_s", merge_seconds}});
     return kExitDone;
   }
   fmt::print("{}: {} tokens from {:.1f} MB of text in {} documents ({} different words)", flags.out, size, 1e-6 * static_cast<double>(counted.num_bytes), counted.num_documents,

@@ -40,4 +40,12 @@ std::string WhyNoWarpgroupProducts(int device) {
          ", they need 9.0: attention, FP8 and grouped products run slower";
 }
 
+bool HasAlignedRows(const at::Tensor& x) {
+  if (x.element_size() != 2 || !IsAligned16(x) || x.stride(-1) != 1) return false;
+  for (int64_t dim = 0; dim + 1 < x.dim(); ++dim) {
+    if (x.size(dim) > 1 && x.stride(dim) % 8 != 0) return false;
+  }
+  return true;
+}
+
 }  // namespace fathom::cuda

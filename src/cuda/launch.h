@@ -6,6 +6,7 @@
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
 
+#include <cstdint>
 #include <string>
 
 #include "cuda/dtype.h"
@@ -24,6 +25,11 @@ inline Dtype DtypeOf(const at::Tensor& tensor) {
       TORCH_CHECK(false, "dtype must be float32, bfloat16 or float16 on CUDA, got ", tensor.scalar_type());
   }
 }
+
+// Whether the first value lies where 16-byte loads may begin.
+inline bool IsAligned16(const at::Tensor& x) { return reinterpret_cast<uintptr_t>(x.const_data_ptr()) % 16 == 0; }
+// A tensor of 16-bit values, contiguous in its last dimension, whose rows (every other dimension) all begin at multiples of 16 bytes.
+bool HasAlignedRows(const at::Tensor& x);
 
 inline cudaStream_t CurrentStream() { return c10::cuda::getCurrentCUDAStream().stream(); }
 

@@ -13,7 +13,7 @@
 namespace fathom {
 namespace {
 
-std::optional<int64_t> TokenIdOf(const GgufHeader& header, const char* key, size_t num_tokens) {
+std::optional<int64_t> SpecialIdOf(const GgufHeader& header, const char* key, size_t num_tokens) {
   if (header.Find(key) == nullptr) return std::nullopt;
   const int64_t id = header.GetInt(key);
   if (id == -1) return std::nullopt;
@@ -81,7 +81,7 @@ std::string ChatTemplateOf(const Json& config) {
   return "";
 }
 
-OrderedJson AddedToken(int64_t id, const std::string& text, GgufToken type) {
+OrderedJson AddedTokenJson(int64_t id, const std::string& text, GgufToken type) {
   return {{"id", id},         {"content", text},      {"single_word", false}, {"lstrip", false},
           {"rstrip", false},  {"normalized", false},  {"special", type != GgufToken::kUserDefined}};
 }
@@ -154,10 +154,10 @@ GgufVocabulary VocabularyFromGguf(const GgufHeader& header) {
     vocabulary.types.push_back(static_cast<GgufToken>(type));
   }
   const size_t n = vocabulary.tokens.size();
-  vocabulary.bos_id = TokenIdOf(header, "tokenizer.ggml.bos_token_id", n);
-  vocabulary.eos_id = TokenIdOf(header, "tokenizer.ggml.eos_token_id", n);
-  vocabulary.pad_id = TokenIdOf(header, "tokenizer.ggml.padding_token_id", n);
-  vocabulary.unk_id = TokenIdOf(header, "tokenizer.ggml.unknown_token_id", n);
+  vocabulary.bos_id = SpecialIdOf(header, "tokenizer.ggml.bos_token_id", n);
+  vocabulary.eos_id = SpecialIdOf(header, "tokenizer.ggml.eos_token_id", n);
+  vocabulary.pad_id = SpecialIdOf(header, "tokenizer.ggml.padding_token_id", n);
+  vocabulary.unk_id = SpecialIdOf(header, "tokenizer.ggml.unknown_token_id", n);
   const GgufValue* add_bos = header.Find("tokenizer.ggml.add_bos_token");
   FATHOM_USER_CHECK(add_bos == nullptr || std::holds_alternative<bool>(*add_bos), "GGUF key 'tokenizer.ggml.add_bos_token' must be a bool");
   vocabulary.add_bos = add_bos != nullptr ? std::get<bool>(*add_bos) : FamilyOfGguf(vocabulary.pre).adds_bos;
@@ -188,7 +188,7 @@ OrderedJson HubTokenizer(const GgufVocabulary& vocabulary) {
       continue;
     }
     entries.push_back({text, OrderedJson(id)});
-    if (IsAdded(vocabulary.types[id])) added.push_back(AddedToken(static_cast<int64_t>(id), text, vocabulary.types[id]));
+    if (IsAdded(vocabulary.types[id])) added.push_back(AddedTokenJson(static_cast<int64_t>(id), text, vocabulary.types[id]));
   }
   for (const std::string& merge : vocabulary.merges) {
     const size_t blank = merge.find(' ', 1);

@@ -21,7 +21,7 @@ namespace {
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 
-std::string Refusal(const std::string& name) {
+std::string BinRefusal(const std::string& name) {
   return MessageOf<UserError>([&] { OpenTorchBin({TestData(name)}); });
 }
 
@@ -64,14 +64,14 @@ TEST(TorchBin, ReadsAStateDictWithItsMetadata) {
 }
 
 TEST(TorchBin, RefusesAForeignGlobalByItsName) {
-  EXPECT_THAT(Refusal("evil.bin"), AllOf(HasSubstr("evil.bin"), HasSubstr("posix.system"), HasSubstr("not run")));
-  EXPECT_THAT(Refusal("size.bin"), HasSubstr("torch.Size"));
+  EXPECT_THAT(BinRefusal("evil.bin"), AllOf(HasSubstr("evil.bin"), HasSubstr("posix.system"), HasSubstr("not run")));
+  EXPECT_THAT(BinRefusal("size.bin"), HasSubstr("torch.Size"));
 }
 
 TEST(TorchBin, RefusesTheOldFormatAndWhatIsNoDictionaryOfTensors) {
-  EXPECT_THAT(Refusal("legacy.bin"), AllOf(HasSubstr("before PyTorch 1.6"), HasSubstr("save it again")));
-  EXPECT_THAT(Refusal("integer.bin"), AllOf(HasSubstr("a is an integer"), HasSubstr("not a tensor")));
-  EXPECT_THAT(Refusal("list.bin"), AllOf(HasSubstr("holds a list"), HasSubstr("dictionary")));
+  EXPECT_THAT(BinRefusal("legacy.bin"), AllOf(HasSubstr("before PyTorch 1.6"), HasSubstr("save it again")));
+  EXPECT_THAT(BinRefusal("integer.bin"), AllOf(HasSubstr("a is an integer"), HasSubstr("not a tensor")));
+  EXPECT_THAT(BinRefusal("list.bin"), AllOf(HasSubstr("holds a list"), HasSubstr("dictionary")));
 }
 
 TEST(TorchBin, RefusesAFileCutAnywhere) {

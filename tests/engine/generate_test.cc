@@ -13,10 +13,10 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 // An engine over a fake model, which stays at hand.
-struct World {
+struct FakeModel {
   std::unique_ptr<FakeRunner> made;
   FakeRunner& runner;
-  explicit World(std::function<int32_t(const std::vector<int32_t>&)> rule) : made(std::make_unique<FakeRunner>(257, std::move(rule))), runner(*made) {}
+  explicit FakeModel(std::function<int32_t(const std::vector<int32_t>&)> rule) : made(std::make_unique<FakeRunner>(257, std::move(rule))), runner(*made) {}
   Engine& engine(int64_t context = 1000) {
     if (made) built = std::make_unique<Engine>(std::move(made), std::make_shared<ByteTokenizer>(), EngineOptions{.context_length = context});
     return *built;
@@ -26,8 +26,8 @@ struct World {
 };
 
 // A model that says `text` after a prompt of `prompt_length` tokens, then the end token.
-World Saying(const std::string& text, size_t prompt_length) {
-  return World([=](const std::vector<int32_t>& tokens) -> int32_t {
+FakeModel Saying(const std::string& text, size_t prompt_length) {
+  return FakeModel([=](const std::vector<int32_t>& tokens) -> int32_t {
     const size_t said = tokens.size() - prompt_length;
     return said < text.size() ? static_cast<unsigned char>(text[said]) : ByteTokenizer::kEnd;
   });
@@ -41,7 +41,7 @@ struct Said {
   FinishReason finish = FinishReason::kNone;
 };
 
-std::vector<Said> Collect(World& world, const GenerationRequest& request, int64_t context = 1000, Timings* timings = nullptr) {
+std::vector<Said> Collect(FakeModel& world, const GenerationRequest& request, int64_t context = 1000, Timings* timings = nullptr) {
   std::vector<Said> answers(request.num_samples);
   const Timings measured = GenerateOn(world.engine(context), request, [&](const Delta& delta) {
     Said& answer = answers.at(delta.index);
@@ -67,7 +67,7 @@ std::string MessageOf(const std::function<void()>& action) {
 }
 
 TEST(Generate, EndsAtTheEndTokenWhichIsATokenButNotText) {
-  World world = Saying("hi", 3);
+  FakeModel world = Saying("hi", 3);
   Timings timings;
   const auto answers = Collect(world, {.prompt = {1, 2, 3}, .stop_token_ids = {ByteTokenizer::kEnd}}, 1000, &timings);
   EXPECT_EQ(answers[0].text, "hi");
@@ -80,7 +80,7 @@ TEST(Generate, EndsAtTheEndTokenWhichIsATokenButNotText) {
 }
 
 TEST(Generate, IgnoresTheEndTokenWhenAskedTo) {
-  World world = Saying("hi", 1);
+  FakeModel world = Saying("hi", 1);
   const auto answers = Collect(world, {.prompt = {1}, .max_new_tokens = 4, .stop_token_ids = {256}, .ignore_eos = true});
   EXPECT_THAT(answers[0].tokens, ElementsAre('h', 'i', 256, 256));
   EXPECT_EQ(answers[0].text, "hi");
@@ -88,29 +88,29 @@ TEST(Generate, IgnoresTheEndTokenWhenAskedTo) {
 }
 
 TEST(Generate, StopsAtAStopStringAcrossTokensAndShowsNoPartOfIt) {
-  World world = Saying("one STOP two", 1);
+  FakeModel world = Saying("one STOP two", 1);
   const auto answers = Collect(world, {.prompt = {1}, .stop = {"STOP"}, .stop_token_ids = {256}});
   EXPECT_EQ(answers[0].text, "one ");
   EXPECT_EQ(answers[0].finish, FinishReason::kStop);
   EXPECT_EQ(answers[0].tokens.size(), 8u) << "the tokens up to the one that completed the stop string";
-  World other = Saying("one STO", 1);
+  FakeModel other = Saying("one STO", 1);
   EXPECT_EQ(Collect(other, {.prompt = {1}, .stop = {"STOP"}, .stop_token_ids = {256}})[0].text, "one STO");
 }
 
 TEST(Generate, NeverShowsHalfACharacter) {
-  World world = Saying("\xc3\xa9\xe2\x82\xac!", 1);
+  FakeModel world = Saying("\xc3\xa9\xe2\x82\xac!", 1);
   const auto answers = Collect(world, {.prompt = {1}, .stop_token_ids = {256}});
   EXPECT_THAT(answers[0].pieces, ElementsAre("", "\xc3\xa9", "", "", "\xe2\x82\xac", "!", ""));
 }
 
 TEST(Generate, StopsWithLengthAtMaxNewTokensAndAtTheEndOfTheContext) {
-  World world = Saying("abcdefgh", 3);
+  FakeModel world = Saying("abcdefgh", 3);
   EXPECT_EQ(Collect(world, {.prompt = {1, 2, 3}, .max_new_tokens = 2})[0].text, "ab");
-  World small = Saying("abcdefgh", 3);
+  FakeModel small = Saying("abcdefgh", 3);
   const auto at_context = Collect(small, {.prompt = {1, 2, 3}}, 8);
   EXPECT_EQ(at_context[0].text, "abcde");
   EXPECT_EQ(at_context[0].finish, FinishReason::kLength);
-  World full_world = Saying("abcdefgh", 3);
+  FakeModel full_world = Saying("abcdefgh", 3);
   const auto full = Collect(full_world, {.prompt = {1, 2, 3}}, 3);
   EXPECT_TRUE(full[0].tokens.empty());
   EXPECT_EQ(full[0].finish, FinishReason::kLength);
@@ -118,7 +118,7 @@ TEST(Generate, StopsWithLengthAtMaxNewTokensAndAtTheEndOfTheContext) {
 
 TEST(Generate, RefusesWhatCannotBeAnsweredWithTheRuleAndTheValues) {
   const auto message = [&](GenerationRequest request, int64_t context) {
-    World world = Saying("", 0);
+    FakeModel world = Saying("", 0);
     std::string text = MessageOf([&] { Collect(world, request, context); });
     EXPECT_EQ(world.runner.num_run(), 0);
     return text;
@@ -130,7 +130,7 @@ TEST(Generate, RefusesWhatCannotBeAnsweredWithTheRuleAndTheValues) {
 }
 
 TEST(Generate, SamplesShareThePromptsPrefillAndDrawFromStreamsOfTheirOwn) {
-  World world([](const auto&) { return 0; });
+  FakeModel world([](const auto&) { return 0; });
   world.runner.MakeFlat();
   const GenerationRequest request{.prompt = std::vector<int32_t>(2000, 5), .sampling = {.temperature = 1, .seed = 9}, .max_new_tokens = 6,
                                   .num_samples = 3};
@@ -146,7 +146,7 @@ TEST(Generate, SamplesShareThePromptsPrefillAndDrawFromStreamsOfTheirOwn) {
 }
 
 TEST(Generate, GivesLogprobsOfEveryTokenWhenAsked) {
-  World world = Saying("ab", 1);
+  FakeModel world = Saying("ab", 1);
   const auto answers = Collect(world, {.prompt = {1}, .sampling = {.temperature = 0}, .max_new_tokens = 2, .num_logprobs = 2});
   ASSERT_EQ(answers[0].logprobs.size(), 2u);
   EXPECT_EQ(answers[0].logprobs[0].token, 'a');
@@ -155,7 +155,7 @@ TEST(Generate, GivesLogprobsOfEveryTokenWhenAsked) {
 }
 
 TEST(Generate, EndsWhenTheReaderSaysSo) {
-  World world = Saying("abcdefgh", 1);
+  FakeModel world = Saying("abcdefgh", 1);
   int pieces = 0;
   FinishReason last = FinishReason::kNone;
   GenerateOn(world.engine(100), {.prompt = {1}}, [&](const Delta& delta) {
@@ -168,7 +168,7 @@ TEST(Generate, EndsWhenTheReaderSaysSo) {
 }
 
 TEST(Generate, CanBeCancelledWithinALongPrompt) {
-  World world = Saying("a", 5000);
+  FakeModel world = Saying("a", 5000);
   int asked = 0;
   GenerationRequest request{.prompt = std::vector<int32_t>(5000, 1)};
   request.cancelled = [&] { return ++asked > 2; };
@@ -177,7 +177,7 @@ TEST(Generate, CanBeCancelledWithinALongPrompt) {
 }
 
 TEST(Generate, APromptRunsOnlyFromTheFirstTokenThatDiffersFromWhatIsInTheCache) {
-  World world([](const std::vector<int32_t>& tokens) { return static_cast<int32_t>(tokens.size() % 200); });
+  FakeModel world([](const std::vector<int32_t>& tokens) { return static_cast<int32_t>(tokens.size() % 200); });
   const auto ask = [&](std::vector<int32_t> prompt) {
     const int64_t before = world.runner.num_run();
     Collect(world, {.prompt = std::move(prompt), .max_new_tokens = 3});

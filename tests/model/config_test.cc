@@ -13,7 +13,7 @@ namespace {
 
 using ::testing::HasSubstr;
 
-Json Released(const std::string& name) {
+Json ReleasedJson(const std::string& name) {
   return ReadJsonFile(SourceFolder() / "tests/model/configs" / (name + ".json"));
 }
 
@@ -28,7 +28,7 @@ std::string ErrorOf(const Json& json) {
 
 // The released configuration `name` with one key changed.
 std::string ErrorWith(const std::string& name, const std::string& key, const Json& value) {
-  Json json = Released(name);
+  Json json = ReleasedJson(name);
   json[key] = value;
   return ErrorOf(json);
 }
@@ -36,7 +36,7 @@ std::string ErrorWith(const std::string& name, const std::string& key, const Jso
 class ReleasedConfig : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(ReleasedConfig, IsReadAndWrittenBackAsTheSameModel) {
-  const ModelConfig config = ParseModelConfig(Released(GetParam()), "config.json");
+  const ModelConfig config = ParseModelConfig(ReleasedJson(GetParam()), "config.json");
   const Json written = ToHubJson(config);
   EXPECT_EQ(ToHubJson(ParseModelConfig(written, "written")), written);
 }
@@ -46,7 +46,7 @@ INSTANTIATE_TEST_SUITE_P(Hub, ReleasedConfig,
                                            "smollm2-135m", "llama-3.1-8b", "deepseek-r1-distill-qwen-7b"));
 
 TEST(ModelConfig, ReadsDeepseekV3FromTheHub) {
-  const ModelConfig config = ParseModelConfig(Released("deepseek-v3"), "config.json");
+  const ModelConfig config = ParseModelConfig(ReleasedJson("deepseek-v3"), "config.json");
   EXPECT_EQ(config.architecture, Architecture::kDeepseekV3);
   EXPECT_EQ(config.routing, Routing::kNoauxTc);
   EXPECT_EQ(config.rope_scaling.kind, RopeKind::kYarn);
@@ -61,17 +61,17 @@ TEST(ModelConfig, ReadsDeepseekV3FromTheHub) {
 }
 
 TEST(ModelConfig, TheIndexersKeysCountInTheCache) {
-  EXPECT_EQ(ParseModelConfig(Released("deepseek-v3.2"), "config.json").kv_values_per_token_per_layer(), 576 + 128);
+  EXPECT_EQ(ParseModelConfig(ReleasedJson("deepseek-v3.2"), "config.json").kv_values_per_token_per_layer(), 576 + 128);
 }
 
 TEST(ModelConfig, GroupedQueryAttentionScalesByItsHeadAlone) {
-  const ModelConfig config = ParseModelConfig(Released("smollm2-135m"), "config.json");
+  const ModelConfig config = ParseModelConfig(ReleasedJson("smollm2-135m"), "config.json");
   EXPECT_DOUBLE_EQ(config.attention_scale(), 0.125);
   EXPECT_EQ(config.kv_values_per_token_per_layer(), 2 * 3 * 64);
 }
 
 TEST(ModelConfig, TransformersFiveSpellsTheSameModel) {
-  Json json = Released("deepseek-v3");
+  Json json = ReleasedJson("deepseek-v3");
   json["rope_parameters"] = json["rope_scaling"];
   json["rope_parameters"]["rope_theta"] = 5000.0;
   json["rope_parameters"]["rope_type"] = "yarn";
@@ -89,14 +89,14 @@ TEST(ModelConfig, TransformersFiveSpellsTheSameModel) {
 }
 
 TEST(ModelConfig, AListOfEndTokensAndLlamaThreesRopeAreRead) {
-  const ModelConfig config = ParseModelConfig(Released("llama-3.1-8b"), "config.json");
+  const ModelConfig config = ParseModelConfig(ReleasedJson("llama-3.1-8b"), "config.json");
   EXPECT_EQ(config.eos_token_ids, (std::vector<int64_t>{128001, 128008, 128009}));
   EXPECT_EQ(config.rope_scaling.kind, RopeKind::kLlama3);
   EXPECT_EQ(config.rope_scaling.original_max_position_embeddings, 8192);
 }
 
 TEST(ModelConfig, ATemperatureRouterIsReadAndWritten) {
-  Json json = Released("deepseek-v2-lite");
+  Json json = ReleasedJson("deepseek-v2-lite");
   json["topk_method"] = "softmax_temperature";
   const ModelConfig config = ParseModelConfig(json, "config.json");
   EXPECT_EQ(config.routing, Routing::kTemperatureSoftmax);
@@ -161,7 +161,7 @@ INSTANTIATE_TEST_SUITE_P(
 
 TEST(ModelConfig, ASlidingWindowThatNoLayerUsesIsAccepted) {
   EXPECT_EQ(ErrorWith("deepseek-r1-distill-qwen-7b", "use_sliding_window", true), "no error");  // max_window_layers = all layers
-  Json json = Released("deepseek-r1-distill-qwen-7b");
+  Json json = ReleasedJson("deepseek-r1-distill-qwen-7b");
   json["use_sliding_window"] = true;
   json["max_window_layers"] = 21;
   EXPECT_THAT(ErrorOf(json), HasSubstr("use_sliding_window must be false"));
@@ -173,7 +173,7 @@ TEST(ModelConfig, UnknownKeysThatSayNothingAreAccepted) {
 }
 
 TEST(ModelConfig, DynamicRopeReachesItsFactorTimesTheOriginalContext) {
-  Json json = Released("smollm2-135m");
+  Json json = ReleasedJson("smollm2-135m");
   EXPECT_EQ(ParseModelConfig(json, "config.json").context_length(), json["max_position_embeddings"].get<int64_t>());
   json["rope_scaling"] = Json{{"type", "dynamic"}, {"factor", 2.0}};
   EXPECT_EQ(ParseModelConfig(json, "config.json").context_length(), 2 * json["max_position_embeddings"].get<int64_t>());

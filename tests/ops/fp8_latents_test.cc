@@ -17,7 +17,7 @@
 namespace fathom::ops {
 namespace {
 
-at::Tensor Slots(const std::vector<int32_t>& slots) { return IntTensor(slots).to(at::kLong); }
+at::Tensor Fp8Slots(const std::vector<int32_t>& slots) { return IntTensor(slots).to(at::kLong); }
 
 at::Tensor Bytes(at::IntArrayRef sizes) { return at::full(sizes, 0x7f, at::TensorOptions().dtype(at::kByte).device(TestDevice())); }  // e4m3's NaN
 
@@ -28,8 +28,8 @@ TEST(Fp8Latents, KeepsThreeBitsOfEachGroupsLargestAndTheRopePartInBf16) {
     latent[1].zero_();
     latent[2].narrow(0, 128, 128).mul_(1e-4);
     const at::Tensor cache = Bytes({9, Fp8LatentBytes(256, 10)}), before = cache.clone();
-    store_fp8_latents(cache, Slots({7, 0, 4}), latent, k_rope);
-    const at::Tensor rows = ExpandFp8Latents(cache.index_select(0, Slots({7, 0, 4})), 256, at::kFloat);
+    store_fp8_latents(cache, Fp8Slots({7, 0, 4}), latent, k_rope);
+    const at::Tensor rows = ExpandFp8Latents(cache.index_select(0, Fp8Slots({7, 0, 4})), 256, at::kFloat);
     const at::Tensor wanted = latent.to(at::kFloat), got = rows.narrow(1, 0, 256);
     for (int64_t t = 0; t < 3; ++t) {
       for (int64_t group = 0; group < 2; ++group) {
@@ -47,9 +47,9 @@ TEST(Fp8Latents, KeepsThreeBitsOfEachGroupsLargestAndTheRopePartInBf16) {
 TEST(Fp8Latents, RefusesACacheOfOtherRows) {
   RandomTensors random(121);
   const at::Tensor latent = random.Normal({1, 128}, at::kFloat), k_rope = random.Normal({1, 8}, at::kFloat);
-  EXPECT_THROW(store_fp8_latents(Bytes({4, 128}), Slots({1}), latent, k_rope), InvariantError);
-  EXPECT_THROW(store_fp8_latents(Bytes({4, Fp8LatentBytes(128, 8)}), Slots({1, 2}), latent, k_rope), InvariantError);
-  EXPECT_THROW(store_fp8_latents(Bytes({4, 113}), Slots({1}), latent.narrow(1, 0, 96), k_rope), InvariantError);
+  EXPECT_THROW(store_fp8_latents(Bytes({4, 128}), Fp8Slots({1}), latent, k_rope), InvariantError);
+  EXPECT_THROW(store_fp8_latents(Bytes({4, Fp8LatentBytes(128, 8)}), Fp8Slots({1, 2}), latent, k_rope), InvariantError);
+  EXPECT_THROW(store_fp8_latents(Bytes({4, 113}), Fp8Slots({1}), latent.narrow(1, 0, 96), k_rope), InvariantError);
 }
 
 // The attention over what the cache holds, against the formula on the widened rows.
@@ -69,11 +69,11 @@ void ExpectAttention(RandomTensors& random, const std::vector<Lengths>& lengths,
   }
   const int64_t B = static_cast<int64_t>(lengths.size()), bytes = Fp8LatentBytes(R, Dr);
   const at::Tensor cache = Bytes({B * width * page, bytes});
-  store_fp8_latents(cache, Slots(slots), random.Normal({keys, R}, dtype), random.Normal({keys, Dr}, dtype));
+  store_fp8_latents(cache, Fp8Slots(slots), random.Normal({keys, R}, dtype), random.Normal({keys, Dr}, dtype));
   const at::Tensor q = random.Normal({cu_q.back(), H, R + Dr}, dtype);
   const at::Tensor out = mla_paged_attention(q.narrow(2, 0, R), q.narrow(2, R, Dr), cache.view({B * width, page, bytes}), IntTensor(table).view({B, width}),
                                              IntTensor(cu_q), IntTensor(lens), 0.06, std::nullopt);
-  const at::Tensor rows = ExpandFp8Latents(cache.index_select(0, Slots(slots)), R, dtype);
+  const at::Tensor rows = ExpandFp8Latents(cache.index_select(0, Fp8Slots(slots)), R, dtype);
   EXPECT_TRUE(IsNear(out, PackedReference(q, rows.unsqueeze(1), rows.narrow(1, 0, R).unsqueeze(1), lengths, 0.06, -1, std::nullopt)))
       << H << " heads, " << lengths.size() << " sequences, pages of " << page;
 }

@@ -11,11 +11,11 @@
 namespace fathom::ops {
 namespace {
 
-constexpr double kEps = 1e-5;
+constexpr double kNormEps = 1e-5;
 
 at::Tensor Formula64(const at::Tensor& x, const at::Tensor& w) {
   const at::Tensor x64 = x.to(at::kDouble);
-  return x64.mul(x64.mul(x64).mean(-1, true).add(kEps).rsqrt()).mul(w.to(at::kDouble));
+  return x64.mul(x64.mul(x64).mean(-1, true).add(kNormEps).rsqrt()).mul(w.to(at::kDouble));
 }
 
 TEST(RmsNorm, MatchesTheFormulaAtOddWidthsInEveryDtype) {
@@ -23,7 +23,7 @@ TEST(RmsNorm, MatchesTheFormulaAtOddWidthsInEveryDtype) {
   for (const auto dtype : FloatDtypes()) {
     for (const int64_t D : {1, 3, 16, 31, 64, 576, 1537}) {
       const at::Tensor x = random.Normal({5, D}, dtype, 3.0), w = random.Normal({D}, dtype);
-      EXPECT_TRUE(IsNear(rms_norm(x, w, kEps), Formula64(x, w), dtype)) << D;
+      EXPECT_TRUE(IsNear(rms_norm(x, w, kNormEps), Formula64(x, w), dtype)) << D;
     }
   }
 }
@@ -32,29 +32,29 @@ TEST(RmsNorm, RoundsTheNormalisedValueBeforeTheProductWithTheWeight) {
   RandomTensors random(2);
   const at::Tensor x = random.Normal({7, 65}, at::kBFloat16), w = random.Normal({65}, at::kBFloat16);
   const at::Tensor x32 = x.to(at::kFloat);
-  const at::Tensor expected = x32.mul(x32.mul(x32).mean(-1, true).add(kEps).rsqrt()).to(at::kBFloat16).mul(w);
-  const at::Tensor differs = rms_norm(x, w, kEps).ne(expected);
+  const at::Tensor expected = x32.mul(x32.mul(x32).mean(-1, true).add(kNormEps).rsqrt()).to(at::kBFloat16).mul(w);
+  const at::Tensor differs = rms_norm(x, w, kNormEps).ne(expected);
   EXPECT_LE(differs.sum().item<int64_t>(), 3);  // the order of the sum of squares may move a value over a rounding limit
 }
 
 TEST(RmsNorm, ReadsRowsOfAWiderTensorAndAnyNumberOfDims) {
   RandomTensors random(3);
   const at::Tensor slice = random.NormalSlice({6, 33}, at::kFloat, 8), w = random.Normal({33}, at::kFloat);
-  EXPECT_TRUE(IsNear(rms_norm(slice, w, kEps), Formula64(slice, w), at::kFloat));
+  EXPECT_TRUE(IsNear(rms_norm(slice, w, kNormEps), Formula64(slice, w), at::kFloat));
   const at::Tensor deep = random.Normal({2, 3, 33}, at::kFloat);
-  EXPECT_TRUE(IsNear(rms_norm(deep, w, kEps), Formula64(deep, w), at::kFloat));
+  EXPECT_TRUE(IsNear(rms_norm(deep, w, kNormEps), Formula64(deep, w), at::kFloat));
 }
 
 TEST(RmsNorm, GivesNothingForNoRows) {
   RandomTensors random(4);
-  EXPECT_EQ(rms_norm(random.Normal({0, 8}, at::kFloat), random.Normal({8}, at::kFloat), kEps).sizes(), (std::vector<int64_t>{0, 8}));
+  EXPECT_EQ(rms_norm(random.Normal({0, 8}, at::kFloat), random.Normal({8}, at::kFloat), kNormEps).sizes(), (std::vector<int64_t>{0, 8}));
 }
 
 TEST(RmsNorm, HasTheFormulasGradients) {
   RandomTensors random(5);
   for (const auto dtype : FloatDtypes()) {
     const at::Tensor x = random.Normal({131, 37}, dtype), w = random.Normal({37}, dtype), dy = random.Normal({131, 37}, dtype);
-    ExpectSameGradients({x, w}, {dy}, [](const auto& in) { return std::vector{rms_norm(in[0], in[1], kEps)}; },
+    ExpectSameGradients({x, w}, {dy}, [](const auto& in) { return std::vector{rms_norm(in[0], in[1], kNormEps)}; },
                         [](const auto& in) { return std::vector{Formula64(in[0], in[1])}; });
   }
 }
@@ -63,9 +63,9 @@ TEST(AddRmsNorm, IsTheNormOfTheSumToTheBit) {
   RandomTensors random(6);
   for (const auto dtype : FloatDtypes()) {
     const at::Tensor x = random.Normal({9, 51}, dtype), residual = random.NormalSlice({9, 51}, dtype, 4), w = random.Normal({51}, dtype);
-    const auto [y, sum] = add_rms_norm(x, residual, w, kEps);
+    const auto [y, sum] = add_rms_norm(x, residual, w, kNormEps);
     EXPECT_TRUE(IsSame(sum, at::add(x, residual)));
-    EXPECT_TRUE(IsSame(y, rms_norm(sum, w, kEps)));
+    EXPECT_TRUE(IsSame(y, rms_norm(sum, w, kNormEps)));
   }
 }
 
@@ -74,7 +74,7 @@ TEST(AddRmsNorm, HasTheFormulasGradientsThroughEachOutputAndBoth) {
   const at::Tensor x = random.Normal({70, 24}, at::kFloat), residual = random.Normal({70, 24}, at::kFloat), w = random.Normal({24}, at::kFloat);
   const at::Tensor dy = random.Normal({70, 24}, at::kFloat), dsum = random.Normal({70, 24}, at::kFloat);
   const Formula op = [](const auto& in) {
-    auto [y, sum] = add_rms_norm(in[0], in[1], in[2], kEps);
+    auto [y, sum] = add_rms_norm(in[0], in[1], in[2], kNormEps);
     return std::vector{y, sum};
   };
   const Formula formula = [](const auto& in) { return std::vector{Formula64(in[0].add(in[1]), in[2]), in[0].add(in[1])}; };

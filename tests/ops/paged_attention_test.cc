@@ -72,7 +72,7 @@ int64_t TotalKeys(const std::vector<Lengths>& lengths) {
 
 const std::vector<Lengths> kDecode = {{1, 1}, {1, 64}, {1, 65}, {1, 300}, {1, 777}}, kChunks = {{5, 17}, {70, 70}, {1, 130}, {33, 200}, {0, 12}};
 
-struct Shape {
+struct PagedShape {
   int64_t H, G, Dk, Dv;
 };
 
@@ -81,7 +81,7 @@ TEST(PagedAttention, MatchesTheFormulaForDecodeStepsAndChunks) {
   for (const auto dtype : FloatDtypes()) {
     for (const auto& lengths : {kDecode, kChunks}) {
       for (const int64_t page : {64, 16, 7}) {
-        for (const Shape& s : std::vector<Shape>{{9, 3, 64, 64}, {4, 4, 20, 36}, {7, 1, 33, 17}}) {
+        for (const PagedShape& s : std::vector<PagedShape>{{9, 3, 64, 64}, {4, 4, 20, 36}, {7, 1, 33, 17}}) {
           const Cache cache = MakeCache(random, lengths, page);
           const at::Tensor q = random.Normal({TotalQueries(lengths), s.H, s.Dk}, dtype);
           const at::Tensor k = random.Normal({TotalKeys(lengths), s.G, s.Dk}, dtype), v = random.Normal({TotalKeys(lengths), s.G, s.Dv}, dtype);

@@ -21,15 +21,6 @@ using OptionalTensor = std::optional<Tensor>;
 
 constexpr int64_t kKeysATile = 64;
 
-// A tensor of 16-bit values whose rows (every dimension but the last) all begin at multiples of 16 bytes.
-bool HasAlignedRows(const Tensor& x) {
-  if (x.element_size() != 2 || reinterpret_cast<uintptr_t>(x.const_data_ptr()) % 16 != 0) return false;
-  for (int64_t dim = 0; dim + 1 < x.dim(); ++dim) {
-    if (x.size(dim) > 1 && x.stride(dim) % 8 != 0) return false;
-  }
-  return true;
-}
-
 AttentionShape ShapeOf(const AttentionParams& params, bool is_aligned, bool has_topk) {
   return {.has_wgmma = HasWarpgroupProducts(),
           .is_16_bit = params.dtype != Dtype::kF32,

@@ -15,10 +15,6 @@ using at::Tensor;
 
 bool IsDense(const Tensor& x_THD, const Tensor& cu, int64_t max_len) { return x_THD.size(0) == (cu.size(0) - 1) * max_len; }
 
-bool HasAlignedRows(const Tensor& x) {
-  return reinterpret_cast<uintptr_t>(x.const_data_ptr()) % 16 == 0 && x.stride(2) == 1 && x.stride(0) % 8 == 0 && x.stride(1) % 8 == 0;
-}
-
 // [T, H, D] -> [B, H, S, D], a view.
 Tensor AsBatch(const Tensor& x_THD, int64_t max_len) { return x_THD.unflatten(0, {-1, max_len}).transpose(1, 2); }
 Tensor AsPacked(const Tensor& x_BHSD) { return x_BHSD.transpose(1, 2).flatten(0, 1).contiguous(); }

@@ -14,10 +14,6 @@ using at::Tensor;
 
 constexpr int64_t kMostHeadDim = 256;
 
-bool HasAlignedRows(const Tensor& x) {
-  return reinterpret_cast<uintptr_t>(x.const_data_ptr()) % 16 == 0 && x.stride(2) == 1 && x.stride(0) % 8 == 0 && x.stride(1) % 8 == 0;
-}
-
 // [T, H, D] -> [T, H, width], zeros behind each head.
 Tensor Widen(const Tensor& x_THD, int64_t width) {
   if (x_THD.size(2) == width) return x_THD;

@@ -119,8 +119,6 @@ std::tuple<Tensor, Tensor> CombineTokensBackward(const Tensor& dy_TD, const Tens
   return {dx, dweights};
 }
 
-bool IsAligned16(const Tensor& x) { return reinterpret_cast<uintptr_t>(x.const_data_ptr()) % 16 == 0; }
-
 // LibTorch's grouped product on Hopper and Blackwell: bf16, rows of 16-byte multiples. Elsewhere it reads the offsets on the host.
 bool LibraryHasGroupedProduct(const Tensor& a, const Tensor& b) {
   const int major = ComputeMajor();

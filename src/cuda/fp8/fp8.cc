@@ -19,19 +19,16 @@ namespace {
 using at::Tensor;
 using ops::OptionalTensor;
 
-int64_t Blocks(int64_t size) { return (size + ops::kFp8Block - 1) / ops::kFp8Block; }
 const int32_t* OffsetsOf(const OptionalTensor& offsets) { return offsets ? offsets->const_data_ptr<int32_t>() : nullptr; }
-bool IsAligned16(const Tensor& x) { return reinterpret_cast<uintptr_t>(x.const_data_ptr()) % 16 == 0; }
-
 std::tuple<Tensor, Tensor, Tensor, Tensor> Quantize(const Tensor& x, const OptionalTensor& offsets, bool rows, bool columns, bool power_of_two) {
   const c10::cuda::CUDAGuard guard(x.device());
   const int64_t M = x.size(0), K = x.size(1), experts = offsets ? offsets->numel() - 1 : 1;
-  const int64_t MB = offsets && columns ? (M + (ops::kFp8Block - 1) * experts) / ops::kFp8Block : Blocks(M);
+  const int64_t MB = offsets && columns ? (M + (ops::kFp8Block - 1) * experts) / ops::kFp8Block : ops::NumFp8Blocks(M);
   const auto options = x.options();
   const auto make = [&](bool wanted, std::vector<int64_t> sizes, at::ScalarType dtype) {
     return at::empty(wanted ? sizes : std::vector<int64_t>{0}, options.dtype(dtype));
   };
-  Tensor row_values = make(rows, {M, K}, at::kFloat8_e4m3fn), row_scales = make(rows, {Blocks(K), M}, at::kFloat);
+  Tensor row_values = make(rows, {M, K}, at::kFloat8_e4m3fn), row_scales = make(rows, {ops::NumFp8Blocks(K), M}, at::kFloat);
   Tensor column_values = make(columns, {MB, K, ops::kFp8Block}, at::kFloat8_e4m3fn), column_scales = make(columns, {MB, K}, at::kFloat);
   if (M > 0 && K > 0) {
     Fp8QuantizeParams params;
@@ -62,8 +59,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> QuantizeWeight(const Tensor& w, bool 
   const c10::cuda::CUDAGuard guard(w.device());
   const int64_t E = w.size(0), N = w.size(1), K = w.size(2);
   const auto options = w.options();
-  Tensor values = at::empty({E, N, K}, options.dtype(at::kFloat8_e4m3fn)), scales = at::empty({E, Blocks(N), Blocks(K)}, options.dtype(at::kFloat));
-  Tensor transposed = at::empty({E, K, N}, values.options()), transposed_scales = at::empty({E, Blocks(K), Blocks(N)}, scales.options());
+  Tensor values = at::empty({E, N, K}, options.dtype(at::kFloat8_e4m3fn)), scales = at::empty({E, ops::NumFp8Blocks(N), ops::NumFp8Blocks(K)}, options.dtype(at::kFloat));
+  Tensor transposed = at::empty({E, K, N}, values.options()), transposed_scales = at::empty({E, ops::NumFp8Blocks(K), ops::NumFp8Blocks(N)}, scales.options());
   if (w.numel() > 0) {
     Fp8QuantizeWeightParams params;
     params.w = w.const_data_ptr();
@@ -172,7 +169,7 @@ Tensor Rows(const Tensor& x, const Tensor& w, const Tensor& w_scales, const Opti
   return y;
 }
 
-Tensor LinearRows(const Tensor& x, const Tensor& w, const Tensor& w_scales, const OptionalTensor& bias) { return Rows(x, w, w_scales, bias, std::nullopt); }
+Tensor Fp8LinearRows(const Tensor& x, const Tensor& w, const Tensor& w_scales, const OptionalTensor& bias) { return Rows(x, w, w_scales, bias, std::nullopt); }
 Tensor GroupedRows(const Tensor& x, const Tensor& w, const Tensor& w_scales, const Tensor& offsets) { return Rows(x, w, w_scales, std::nullopt, offsets); }
 
 }  // namespace
@@ -182,7 +179,7 @@ TORCH_LIBRARY_IMPL(fathom, CUDA, m) {
   m.impl("fp8_quantize_weight", TORCH_FN(QuantizeWeight));
   m.impl("fp8_linear", TORCH_FN(Linear));
   m.impl("fp8_wgrad", TORCH_FN(Wgrad));
-  m.impl("fp8_linear_rows", TORCH_FN(LinearRows));
+  m.impl("fp8_linear_rows", TORCH_FN(Fp8LinearRows));
   m.impl("fp8_grouped_rows", TORCH_FN(GroupedRows));
 }
 

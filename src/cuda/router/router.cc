@@ -48,8 +48,6 @@ std::tuple<Tensor, Tensor> Route(const Tensor& logits_TE, const std::optional<Te
   return {weights_TK, topk_idx_TK};
 }
 
-bool IsAligned16(const Tensor& x) { return reinterpret_cast<uintptr_t>(x.const_data_ptr()) % 16 == 0; }
-
 // Blocks of one cluster share the rows of w: a larger router is quicker spread over the device.
 constexpr int64_t kMostClusterValues = 1 << 18;
 

@@ -13,9 +13,9 @@
 namespace fathom::ops {
 namespace {
 
-constexpr int64_t kGrainValues = 16384;
+constexpr int64_t kExpertGrainValues = 16384;
 
-int64_t RowGrain(int64_t row_values) { return std::max<int64_t>(1, kGrainValues / std::max<int64_t>(1, row_values)); }
+int64_t ExpertRowGrain(int64_t row_values) { return std::max<int64_t>(1, kExpertGrainValues / std::max<int64_t>(1, row_values)); }
 
 std::vector<int32_t> Inverse(const Tensor& order) {
   const int64_t n = order.numel();
@@ -50,7 +50,7 @@ Tensor GatherTokensCpu(const Tensor& x, const Tensor& order, int64_t top_k) {
   const char* xp = static_cast<const char*>(x.const_data_ptr());
   char* yp = static_cast<char*>(y.mutable_data_ptr());
   const int32_t* op = order.const_data_ptr<int32_t>();
-  at::parallel_for(0, n, RowGrain(D), [&](int64_t begin, int64_t end) {
+  at::parallel_for(0, n, ExpertRowGrain(D), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) std::memcpy(yp + i * row_bytes, xp + op[i] / top_k * row_bytes, row_bytes);
   });
   return y;
@@ -66,7 +66,7 @@ Tensor GatherTokensBackwardCpu(const Tensor& dy, const Tensor& order, int64_t to
     using V = decltype(zero);
     const V* gp = grad.const_data_ptr<V>();
     V* dxp = dx.mutable_data_ptr<V>();
-    at::parallel_for(0, T, RowGrain(D * top_k), [&](int64_t begin, int64_t end) {
+    at::parallel_for(0, T, ExpertRowGrain(D * top_k), [&](int64_t begin, int64_t end) {
       std::vector<float> sum(D);
       for (int64_t t = begin; t < end; ++t) {
         std::fill(sum.begin(), sum.end(), 0.0f);
@@ -90,7 +90,7 @@ Tensor CombineTokensCpu(const Tensor& x, const Tensor& order, const Tensor& weig
     using V = decltype(zero);
     const V* xp = x.const_data_ptr<V>();
     V* yp = y.mutable_data_ptr<V>();
-    at::parallel_for(0, T, RowGrain(D * K), [&](int64_t begin, int64_t end) {
+    at::parallel_for(0, T, ExpertRowGrain(D * K), [&](int64_t begin, int64_t end) {
       std::vector<float> sum(D);
       for (int64_t t = begin; t < end; ++t) {
         std::fill(sum.begin(), sum.end(), 0.0f);
@@ -118,7 +118,7 @@ std::tuple<Tensor, Tensor> CombineTokensBackwardCpu(const Tensor& dy, const Tens
     using V = decltype(zero);
     const V *xp = x.const_data_ptr<V>(), *gp = grad.const_data_ptr<V>();
     V* dxp = dx.mutable_data_ptr<V>();
-    at::parallel_for(0, n, RowGrain(D), [&](int64_t begin, int64_t end) {
+    at::parallel_for(0, n, ExpertRowGrain(D), [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         const V *g = gp + op[i] / K * D, *row = xp + i * D;
         const float weight = wp[op[i]];

@@ -8,8 +8,6 @@
 namespace fathom::ops {
 namespace {
 
-int64_t Blocks(int64_t size) { return (size + kFp8Block - 1) / kFp8Block; }
-
 void CheckOffsets(const char* op, const std::optional<Tensor>& offsets, int64_t num_experts) {
   if (!offsets) {
     FATHOM_CHECK(num_experts <= 1, "{}: {} experts need offsets", op, num_experts);
@@ -35,7 +33,7 @@ void CheckScales(const char* op, const char* name, const Tensor& scales, at::Int
 
 void CheckBlocks(const char* op, const Fp8Blocks& w) {
   CheckValues(op, "w", w.values, 3);
-  CheckScales(op, "w", w.scales, {w.values.size(0), Blocks(w.values.size(1)), Blocks(w.values.size(2))});
+  CheckScales(op, "w", w.scales, {w.values.size(0), NumFp8Blocks(w.values.size(1)), NumFp8Blocks(w.values.size(2))});
 }
 
 void CheckOutput(const char* op, at::ScalarType dtype) {
@@ -75,7 +73,7 @@ Fp8WeightForms fp8_quantize_weight(const Tensor& w_ENK, bool power_of_two) {
 
 Tensor fp8_linear(const Fp8Rows& x, const Fp8Blocks& w, const std::optional<Tensor>& offsets, at::ScalarType dtype) {
   CheckValues("fp8_linear", "x", x.values, 2);
-  CheckScales("fp8_linear", "x", x.scales, {Blocks(x.values.size(1)), x.values.size(0)});
+  CheckScales("fp8_linear", "x", x.scales, {NumFp8Blocks(x.values.size(1)), x.values.size(0)});
   CheckBlocks("fp8_linear", w);
   FATHOM_CHECK(x.values.size(1) == w.values.size(2), "fp8_linear: x has {} columns, w {}", x.values.size(1), w.values.size(2));
   CheckOffsets("fp8_linear", offsets, w.values.size(0));
@@ -85,7 +83,7 @@ Tensor fp8_linear(const Fp8Rows& x, const Fp8Blocks& w, const std::optional<Tens
 
 Tensor fp8_wgrad(const Fp8Columns& dy, const Fp8Columns& x, const std::optional<Tensor>& offsets, int64_t num_rows, at::ScalarType dtype) {
   CheckOffsets("fp8_wgrad", offsets, -1);
-  const int64_t experts = offsets ? offsets->numel() - 1 : 1, blocks = offsets ? (num_rows + (kFp8Block - 1) * experts) / kFp8Block : Blocks(num_rows);
+  const int64_t experts = offsets ? offsets->numel() - 1 : 1, blocks = offsets ? (num_rows + (kFp8Block - 1) * experts) / kFp8Block : NumFp8Blocks(num_rows);
   for (const Fp8Columns* form : {&dy, &x}) {
     const char* name = form == &dy ? "dy" : "x";
     CheckValues("fp8_wgrad", name, form->values, 3);

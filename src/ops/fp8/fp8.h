@@ -15,6 +15,8 @@
 namespace fathom::ops {
 
 inline constexpr int64_t kFp8Block = 128;
+// Blocks that hold `size` values; the last may be ragged.
+inline int64_t NumFp8Blocks(int64_t size) { return (size + kFp8Block - 1) / kFp8Block; }
 
 // x [M, K] in blocks of 1 x 128: for products whose sum runs over K.
 struct Fp8Rows {

@@ -10,11 +10,11 @@ namespace {
 
 constexpr int64_t kRowsAtOnce = 4 * kFp8Block;
 
-Tensor LinearCpu(const Tensor& x, const Tensor& x_scales, const Tensor& w, const Tensor& w_scales, const OptionalTensor& offsets, at::ScalarType dtype) {
+Tensor Fp8LinearCpu(const Tensor& x, const Tensor& x_scales, const Tensor& w, const Tensor& w_scales, const OptionalTensor& offsets, at::ScalarType dtype) {
   return Fp8LinearByExpansion(x, x_scales, w, w_scales, offsets, dtype, at::kFloat);
 }
 
-Tensor WgradCpu(const Tensor& dy, const Tensor& dy_scales, const Tensor& x, const Tensor& x_scales, const OptionalTensor& offsets, int64_t num_rows,
+Tensor Fp8WgradCpu(const Tensor& dy, const Tensor& dy_scales, const Tensor& x, const Tensor& x_scales, const OptionalTensor& offsets, int64_t num_rows,
                 at::ScalarType dtype) {
   return Fp8WgradByExpansion(dy, dy_scales, x, x_scales, offsets, num_rows, dtype, at::kFloat);
 }
@@ -29,14 +29,14 @@ void MultiplyRows(const Tensor& x_MK, const Tensor& w_NK, const Tensor& scales, 
   }
 }
 
-Tensor LinearRowsCpu(const Tensor& x, const Tensor& w, const Tensor& w_scales, const OptionalTensor& bias) {
+Tensor Fp8LinearRowsCpu(const Tensor& x, const Tensor& w, const Tensor& w_scales, const OptionalTensor& bias) {
   Tensor y = at::empty({x.size(0), w.size(1)}, x.options().dtype(at::kFloat));
   if (y.numel() > 0) MultiplyRows(x, w.select(0, 0), w_scales.select(0, 0), y);
   if (bias) y.add_(*bias);
   return y.to(x.scalar_type());
 }
 
-Tensor GroupedRowsCpu(const Tensor& x, const Tensor& w, const Tensor& w_scales, const Tensor& offsets) {
+Tensor Fp8GroupedRowsCpu(const Tensor& x, const Tensor& w, const Tensor& w_scales, const Tensor& offsets) {
   Tensor y = at::empty({x.size(0), w.size(1)}, x.options().dtype(at::kFloat));
   const int32_t* limits = offsets.const_data_ptr<int32_t>();
   for (int64_t e = 0; e < w.size(0); ++e) {
@@ -51,10 +51,10 @@ Tensor GroupedRowsCpu(const Tensor& x, const Tensor& w, const Tensor& w_scales, 
 }  // namespace
 
 TORCH_LIBRARY_IMPL(fathom, CPU, m) {
-  m.impl("fp8_linear", TORCH_FN(LinearCpu));
-  m.impl("fp8_wgrad", TORCH_FN(WgradCpu));
-  m.impl("fp8_linear_rows", TORCH_FN(LinearRowsCpu));
-  m.impl("fp8_grouped_rows", TORCH_FN(GroupedRowsCpu));
+  m.impl("fp8_linear", TORCH_FN(Fp8LinearCpu));
+  m.impl("fp8_wgrad", TORCH_FN(Fp8WgradCpu));
+  m.impl("fp8_linear_rows", TORCH_FN(Fp8LinearRowsCpu));
+  m.impl("fp8_grouped_rows", TORCH_FN(Fp8GroupedRowsCpu));
 }
 
 TORCH_LIBRARY_IMPL(fathom, Autograd, m) {

@@ -18,8 +18,6 @@ namespace {
 
 using E4m3 = c10::Float8_e4m3fn;
 
-int64_t Blocks(int64_t size) { return (size + kFp8Block - 1) / kFp8Block; }
-
 float ScaleOf(float largest, bool power_of_two) {
   const float scale = std::max(largest, 1e-30f) / 448.0f;
   if (!power_of_two) return scale;
@@ -61,8 +59,8 @@ std::vector<RowBlock> RowBlocks(int64_t num_rows, const OptionalTensor& offsets)
 }
 
 std::tuple<Tensor, Tensor, Tensor, Tensor> QuantizeCpu(const Tensor& x, const OptionalTensor& offsets, bool rows, bool columns, bool power_of_two) {
-  const int64_t M = x.size(0), K = x.size(1), KB = Blocks(K), stride = x.stride(0);
-  const int64_t MB = offsets ? (M + (kFp8Block - 1) * (offsets->numel() - 1)) / kFp8Block : Blocks(M);
+  const int64_t M = x.size(0), K = x.size(1), KB = NumFp8Blocks(K), stride = x.stride(0);
+  const int64_t MB = offsets ? (M + (kFp8Block - 1) * (offsets->numel() - 1)) / kFp8Block : NumFp8Blocks(M);
   const auto options = x.options();
   Tensor row_values = at::empty(rows ? std::vector<int64_t>{M, K} : std::vector<int64_t>{0}, options.dtype(at::kFloat8_e4m3fn));
   Tensor row_scales = at::empty(rows ? std::vector<int64_t>{KB, M} : std::vector<int64_t>{0}, options.dtype(at::kFloat));
@@ -108,7 +106,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> QuantizeCpu(const Tensor& x, const Op
 }
 
 std::tuple<Tensor, Tensor, Tensor, Tensor> QuantizeWeightCpu(const Tensor& w, bool power_of_two) {
-  const int64_t E = w.size(0), N = w.size(1), K = w.size(2), NB = Blocks(N), KB = Blocks(K);
+  const int64_t E = w.size(0), N = w.size(1), K = w.size(2), NB = NumFp8Blocks(N), KB = NumFp8Blocks(K);
   const auto options = w.options();
   Tensor values = at::empty({E, N, K}, options.dtype(at::kFloat8_e4m3fn)), scales = at::empty({E, NB, KB}, options.dtype(at::kFloat));
   E4m3* vp = values.mutable_data_ptr<E4m3>();

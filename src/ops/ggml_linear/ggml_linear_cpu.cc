@@ -11,8 +11,8 @@
 namespace fathom::ops {
 namespace {
 
-constexpr int64_t kTileRows = 4;         // rows of the weight that a kernel takes at once
-constexpr int64_t kGrainValues = 131072;  // weights that are worth a thread: about 5 us
+constexpr int64_t kGgmlTileRows = 4;         // rows of the weight that a kernel takes at once
+constexpr int64_t kGgmlGrainValues = 131072;  // weights that are worth a thread: about 5 us
 
 GgmlFormat TableIndexOf(int64_t format) {
   if (format == static_cast<int64_t>(BlockFormat::kQ4_0)) return kGgmlQ4_0;
@@ -35,8 +35,8 @@ Tensor GgmlLinearRowsCpu(const Tensor& x, const Tensor& blocks, int64_t format) 
   }
   const GgmlRowsArgs args{.x = input.const_data_ptr(), .sums = sums.defined() ? sums.const_data_ptr<float>() : nullptr,
                           .blocks = blocks.const_data_ptr<uint8_t>(), .y = y.mutable_data_ptr(), .M = M, .N = N, .K = K};
-  const int64_t tiles = (N + kTileRows - 1) / kTileRows, grain = std::max<int64_t>(1, kGrainValues / std::max<int64_t>(1, K * kTileRows));
-  ParallelRows(tiles, grain, [&](int64_t begin, int64_t end) { kernel(args, begin * kTileRows, std::min(N, end * kTileRows)); });
+  const int64_t tiles = (N + kGgmlTileRows - 1) / kGgmlTileRows, grain = std::max<int64_t>(1, kGgmlGrainValues / std::max<int64_t>(1, K * kGgmlTileRows));
+  ParallelRows(tiles, grain, [&](int64_t begin, int64_t end) { kernel(args, begin * kGgmlTileRows, std::min(N, end * kGgmlTileRows)); });
   return y;
 }
 
@@ -46,7 +46,7 @@ Tensor GgmlExpandCpu(const Tensor& blocks, int64_t format) {
   const auto kernel = Kernels().ggml_expand[TableIndexOf(format)];
   const auto* in = blocks.const_data_ptr<uint8_t>();
   auto* values = static_cast<uint16_t*>(out.mutable_data_ptr());
-  ParallelRows(N * row_blocks, kGrainValues / kBlockValues, [&](int64_t begin, int64_t end) {
+  ParallelRows(N * row_blocks, kGgmlGrainValues / kBlockValues, [&](int64_t begin, int64_t end) {
     kernel(in + begin * block_bytes, end - begin, values + begin * kBlockValues);
   });
   return out;

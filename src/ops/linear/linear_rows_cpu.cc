@@ -12,7 +12,7 @@ namespace fathom::ops {
 namespace {
 
 constexpr int64_t kTileRows = 4;        // rows of the weight that a kernel takes at once
-constexpr int64_t kGrainValues = 65536;  // weights that are worth a thread: about 5 us of memory
+constexpr int64_t kLinearGrainValues = 65536;  // weights that are worth a thread: about 5 us of memory
 
 Tensor LinearRowsCpu(const Tensor& x, const Tensor& w, const OptionalTensor& bias) {
   const int64_t M = x.size(0), N = w.size(0), K = x.size(1);
@@ -27,7 +27,7 @@ Tensor LinearRowsCpu(const Tensor& x, const Tensor& w, const OptionalTensor& bia
   const Tensor input = dots || x_dtype == kKernelF32 ? x : x.to(at::kFloat);
   const LinearRowsArgs args{.x = input.const_data_ptr(), .w = w.const_data_ptr(), .bias = bias ? bias->const_data_ptr() : nullptr,
                             .y = y.mutable_data_ptr(), .M = M, .N = N, .K = K};
-  const int64_t tiles = (N + kTileRows - 1) / kTileRows, grain = std::max<int64_t>(1, kGrainValues / std::max<int64_t>(1, K * kTileRows));
+  const int64_t tiles = (N + kTileRows - 1) / kTileRows, grain = std::max<int64_t>(1, kLinearGrainValues / std::max<int64_t>(1, K * kTileRows));
   ParallelRows(tiles, grain, [&](int64_t begin, int64_t end) { kernel(args, begin * kTileRows, std::min(N, end * kTileRows)); });
   return y;
 }

@@ -15,9 +15,9 @@
 namespace fathom::ops {
 namespace {
 
-constexpr int64_t kGrainValues = 16384;
+constexpr int64_t kNormGrainValues = 16384;
 
-int64_t RowGrain(int64_t row_values) { return std::max<int64_t>(1, kGrainValues / std::max<int64_t>(1, row_values)); }
+int64_t RowGrain(int64_t row_values) { return std::max<int64_t>(1, kNormGrainValues / std::max<int64_t>(1, row_values)); }
 
 template <typename T>
 float InverseRms(const T* x, int64_t D, float eps) {

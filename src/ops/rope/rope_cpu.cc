@@ -11,7 +11,7 @@
 namespace fathom::ops {
 namespace {
 
-constexpr int64_t kGrainValues = 16384;
+constexpr int64_t kRopeGrainValues = 16384;
 
 template <bool kBackward>
 Tensor RopeCpu(const Tensor& x, const Tensor& cos, const Tensor& sin, bool interleaved) {
@@ -22,7 +22,7 @@ Tensor RopeCpu(const Tensor& x, const Tensor& cos, const Tensor& sin, bool inter
                       .y = y.mutable_data_ptr(), .H = H, .half = D / 2, .t_stride = input.stride(0), .h_stride = input.stride(1),
                       .interleaved = interleaved, .backward = kBackward};
   const auto kernel = Kernels().rope[KernelDtypeOf(x.scalar_type())];
-  ParallelRows(T, std::max<int64_t>(1, kGrainValues / std::max<int64_t>(1, H * D)), [&](int64_t begin, int64_t end) { kernel(args, begin, end); });
+  ParallelRows(T, std::max<int64_t>(1, kRopeGrainValues / std::max<int64_t>(1, H * D)), [&](int64_t begin, int64_t end) { kernel(args, begin, end); });
   return y;
 }
 

@@ -9,7 +9,7 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-Tensor Backward(AutogradContext* ctx, const Tensor& dweights) {
+Tensor RouterBackward(AutogradContext* ctx, const Tensor& dweights) {
   const auto saved = ctx->get_saved_variables();
   return RouteBackwardOp::Call(dweights, saved[0], saved[1], ctx->saved_data["score_func"].toInt(),
                                ctx->saved_data["norm_topk_prob"].toBool(), ctx->saved_data["scaling"].toDouble());
@@ -32,7 +32,7 @@ struct RouteFunction : torch::autograd::Function<RouteFunction> {
     return {weights, topk_idx};
   }
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
-    return {Backward(ctx, grads[0]), Tensor(), Tensor(), Tensor(), Tensor(), Tensor(), Tensor(), Tensor(), Tensor()};
+    return {RouterBackward(ctx, grads[0]), Tensor(), Tensor(), Tensor(), Tensor(), Tensor(), Tensor(), Tensor(), Tensor()};
   }
 };
 
@@ -43,7 +43,7 @@ struct RouteReplayFunction : torch::autograd::Function<RouteReplayFunction> {
     return RouteReplayOp::CallBelowAutograd(logits, topk_idx, score_func, norm_topk_prob, scaling);
   }
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
-    return {Backward(ctx, grads[0]), Tensor(), Tensor(), Tensor(), Tensor()};
+    return {RouterBackward(ctx, grads[0]), Tensor(), Tensor(), Tensor(), Tensor()};
   }
 };
 

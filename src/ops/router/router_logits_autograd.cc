@@ -17,7 +17,7 @@ using torch::autograd::variable_list;
 
 bool TakesBf16Products(const Tensor& x_TD) { return x_TD.is_cuda() && x_TD.scalar_type() == at::kBFloat16; }
 
-Tensor Product(const Tensor& x_TD, const Tensor& w_ED) {
+Tensor RouterProduct(const Tensor& x_TD, const Tensor& w_ED) {
   if (TakesBf16Products(x_TD)) return at::mm(x_TD, w_ED.t(), at::kFloat);
   return at::mm(x_TD.to(at::kFloat), w_ED.to(at::kFloat).t());
 }
@@ -26,7 +26,7 @@ struct RouterLogitsFunction : torch::autograd::Function<RouterLogitsFunction> {
   static Tensor forward(AutogradContext* ctx, const Tensor& x_TD, const Tensor& w_ED) {
     const at::AutoDispatchBelowADInplaceOrView below_autograd;
     ctx->save_for_backward({x_TD, w_ED});
-    return Product(x_TD, w_ED);
+    return RouterProduct(x_TD, w_ED);
   }
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     const auto saved = ctx->get_saved_variables();
@@ -50,7 +50,7 @@ Tensor router_logits(const Tensor& x_TD, const Tensor& w_ED) {
                    w_ED.scalar_type() == x_TD.scalar_type(),
                "router_logits: x must be [T, D] and w [E, D] of one float dtype");
   if (at::GradMode::is_enabled() && (x_TD.requires_grad() || w_ED.requires_grad())) return RouterLogitsFunction::apply(x_TD, w_ED);
-  return Product(x_TD, w_ED);
+  return RouterProduct(x_TD, w_ED);
 }
 
 }  // namespace fathom::ops

@@ -11,11 +11,11 @@
 namespace fathom::ops {
 namespace {
 
-constexpr int64_t kGrainValues = 8192;
+constexpr int64_t kSwigluGrainValues = 8192;
 
 void Run(const SwigluArgs& args, int64_t T, at::ScalarType dtype) {
   const auto kernel = Kernels().swiglu[KernelDtypeOf(dtype)];
-  ParallelRows(T, std::max<int64_t>(1, kGrainValues / std::max<int64_t>(1, args.F)), [&](int64_t begin, int64_t end) { kernel(args, begin, end); });
+  ParallelRows(T, std::max<int64_t>(1, kSwigluGrainValues / std::max<int64_t>(1, args.F)), [&](int64_t begin, int64_t end) { kernel(args, begin, end); });
 }
 
 Tensor SwigluCpu(const Tensor& gate_up) {

@@ -15,7 +15,6 @@
 namespace fathom::jinja {
 namespace {
 
-bool Absent(const Value& value) { return value.IsMissing() || value.IsNone(); }
 bool IsSet(const Value& value) { return !value.IsMissing() && Truth(value); }
 
 FilterFunction RequireFunction(FilterFunction function, const char* kind, const Value& name) {

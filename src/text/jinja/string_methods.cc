@@ -24,10 +24,8 @@ std::string Part(const Value& self, const char* function, const Value& value) {
   return self.IsMarkup() && !value.IsMarkup() ? EscapeHtml(text) : text;
 }
 
-bool Absent(const Value& value) { return value.IsMissing() || value.IsNone(); }
-
 template <std::string (*kConvert)(std::string_view)>
-Value Convert(Interpreter&, const Value& self, const CallArgs& args) {
+Value ConvertMethod(Interpreter&, const Value& self, const CallArgs& args) {
   RefuseArguments("str method", args);
   return Text(self, kConvert(self.text()));
 }
@@ -112,7 +110,7 @@ Value FindTextMethod(Interpreter&, const Value& self, const CallArgs& args) {
   return Value::Integer(-1);
 }
 
-Value CountMethod(Interpreter&, const Value& self, const CallArgs& args) {
+Value CountTextMethod(Interpreter&, const Value& self, const CallArgs& args) {
   const std::vector<Value> bound = Bind("count", args, {"sub", "start", "end"}, 1);
   const std::string& sub = TextArgument("count", bound[0]);
   std::string_view window;
@@ -283,13 +281,13 @@ Value FormatMapMethod(Interpreter& interpreter, const Value& self, const CallArg
 
 FilterFunction FindStringMethod(std::string_view name) {
   static const std::map<std::string_view, FilterFunction> kMethods = {
-      {"upper", Convert<Upper>}, {"lower", Convert<Lower>}, {"title", Convert<Title>}, {"capitalize", Convert<Capitalize>},
-      {"casefold", Convert<CaseFold>}, {"swapcase", Convert<SwapCase>},
+      {"upper", ConvertMethod<Upper>}, {"lower", ConvertMethod<Lower>}, {"title", ConvertMethod<Title>}, {"capitalize", ConvertMethod<Capitalize>},
+      {"casefold", ConvertMethod<CaseFold>}, {"swapcase", ConvertMethod<SwapCase>},
       {"strip", StripMethod<true, true>}, {"lstrip", StripMethod<true, false>}, {"rstrip", StripMethod<false, true>},
       {"split", SplitMethod<false>}, {"rsplit", SplitMethod<true>}, {"splitlines", SplitLinesMethod},
       {"partition", PartitionMethod<false>}, {"rpartition", PartitionMethod<true>},
       {"find", FindTextMethod<false, false>}, {"rfind", FindTextMethod<true, false>},
-      {"index", FindTextMethod<false, true>}, {"rindex", FindTextMethod<true, true>}, {"count", CountMethod},
+      {"index", FindTextMethod<false, true>}, {"rindex", FindTextMethod<true, true>}, {"count", CountTextMethod},
       {"startswith", AffixMethod<false>}, {"endswith", AffixMethod<true>}, {"replace", ReplaceMethod}, {"join", JoinMethod},
       {"ljust", JustifyMethod<'<'>}, {"rjust", JustifyMethod<'>'>}, {"center", JustifyMethod<'^'>}, {"zfill", ZfillMethod},
       {"expandtabs", ExpandTabsMethod}, {"removeprefix", RemoveAffixMethod<false>}, {"removesuffix", RemoveAffixMethod<true>},

@@ -14,10 +14,8 @@
 namespace fathom::jinja {
 namespace {
 
-bool Absent(const Value& value) { return value.IsMissing() || value.IsNone(); }
-
 template <std::string (*kConvert)(std::string_view)>
-Value Convert(Interpreter&, const Value& value, const CallArgs& args) {
+Value ConvertFilter(Interpreter&, const Value& value, const CallArgs& args) {
   RefuseArguments("filter", args);
   return Value::String(kConvert(Str(value)), value.IsMarkup());
 }
@@ -169,7 +167,7 @@ Value FilterToJson(Interpreter& interpreter, const Value& value, const CallArgs&
 
 const FilterTable& TextFilters() {
   static const FilterTable kTable = {
-      {"upper", Convert<Upper>}, {"lower", Convert<Lower>}, {"capitalize", Convert<Capitalize>}, {"title", Convert<TitleWords>},
+      {"upper", ConvertFilter<Upper>}, {"lower", ConvertFilter<Lower>}, {"capitalize", ConvertFilter<Capitalize>}, {"title", ConvertFilter<TitleWords>},
       {"string", FilterString}, {"trim", FilterTrim}, {"replace", FilterReplace}, {"indent", FilterIndent},
       {"truncate", FilterTruncate}, {"center", FilterCenter}, {"wordcount", FilterWordCount}, {"format", FilterFormat},
       {"tojson", FilterToJson}};

@@ -190,4 +190,6 @@ Value MakeUndefined(std::string message);
 // Undefined as reading `name` of `object` gives it.
 Value MakeUndefinedAttribute(const Value& object, const Value& name);
 
+inline bool Absent(const Value& value) { return value.IsMissing() || value.IsNone(); }
+
 }  // namespace fathom::jinja
