@@ -1,5 +1,5 @@
 # A clean build reads LibTorch's headers, and instantiates what all files use of them, once for four files of a folder instead of once for each:
-# a third of the time. So names that are local to a file must differ from its neighbours'. Off, like the precompiled headers, for fuzzing and
+# half the time. So names that are local to a file must differ from its neighbours'. Off, like the precompiled headers, for fuzzing and
 # under ThreadSanitizer, where each file stands alone.
 option(FATHOM_UNITY "Compile a folder's files four at a time" ON)
 function(fathom_unite target)

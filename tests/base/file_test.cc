@@ -11,6 +11,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "temporary_folder.h"
 
 namespace fathom {
 namespace {
@@ -19,14 +20,9 @@ namespace fs = std::filesystem;
 
 class File : public ::testing::Test {
  protected:
-  void SetUp() override {
-    std::string name = (fs::temp_directory_path() / "fathom-file-XXXXXX").string();
-    ASSERT_NE(::mkdtemp(name.data()), nullptr);
-    folder_ = name;
-  }
-  void TearDown() override { fs::remove_all(folder_); }
   size_t NumFiles() const { return static_cast<size_t>(std::distance(fs::directory_iterator(folder_), fs::directory_iterator())); }
-  fs::path folder_;
+  TemporaryFolder temporary_;
+  const fs::path& folder_ = temporary_.path();
 };
 
 TEST_F(File, IsReplacedWholeAndNothingIsLeftBeside) {

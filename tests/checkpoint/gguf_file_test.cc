@@ -10,7 +10,8 @@
 
 #include "base/error.h"
 #include "checkpoint/dtype_names.h"
-#include "checkpoint/temporary_folder.h"
+#include "checkpoint/test_data.h"
+#include "temporary_folder.h"
 
 namespace fathom {
 namespace {

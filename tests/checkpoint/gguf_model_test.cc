@@ -13,9 +13,10 @@
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/gguf_config.h"
 #include "checkpoint/gguf_writer.h"
-#include "checkpoint/temporary_folder.h"
+#include "checkpoint/test_data.h"
 #include "checkpoint/weight_source.h"
 #include "places.h"
+#include "temporary_folder.h"
 
 namespace fathom {
 namespace {

@@ -17,6 +17,7 @@
 #include "base/free_memory.h"
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/parallel_pieces.h"
+#include "checkpoint/test_data.h"
 #include "checkpoint/weight_source.h"
 #include "checkpoint/written_checkpoint.h"
 

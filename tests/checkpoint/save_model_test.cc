@@ -12,6 +12,7 @@
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/output_folder.h"
 #include "checkpoint/safetensors.h"
+#include "checkpoint/test_data.h"
 #include "checkpoint/written_checkpoint.h"
 
 namespace fathom {

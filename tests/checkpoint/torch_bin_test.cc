@@ -11,7 +11,7 @@
 #include <string>
 
 #include "base/error.h"
-#include "checkpoint/temporary_folder.h"
+#include "checkpoint/test_data.h"
 #include "checkpoint/torch_pickle.h"
 #include "checkpoint/torch_zip.h"
 

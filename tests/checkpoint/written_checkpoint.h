@@ -14,9 +14,9 @@
 
 #include "base/json.h"
 #include "checkpoint/dtype_names.h"
-#include "checkpoint/temporary_folder.h"
 #include "model/config.h"
 #include "model/weight_table.h"
+#include "temporary_folder.h"
 
 namespace fathom {
 

@@ -11,6 +11,7 @@
 #include "base/json.h"
 #include "cli/program_run.h"
 #include "cli/tiny_model.h"
+#include "temporary_folder.h"
 
 namespace fathom {
 namespace {
@@ -21,16 +22,13 @@ using ::testing::HasSubstr;
 class ChatCommands : public ::testing::Test {
  protected:
   static void SetUpTestSuite() {
-    std::string name = (fs::temp_directory_path() / "fathom-chat-XXXXXX").string();
-    ASSERT_NE(::mkdtemp(name.data()), nullptr);
-    root_ = new fs::path(name);
-    WriteTinyModel(*root_ / "tiny", 2000, false);
+    root_ = new TemporaryFolder;
+    WriteTinyModel(root_->path() / "tiny", 2000, false);
   }
   static void TearDownTestSuite() {
-    fs::remove_all(*root_);
     delete root_;
   }
-  static std::string Path(const std::string& name) { return (*root_ / name).string(); }
+  static std::string Path(const std::string& name) { return (root_->path() / name).string(); }
   static RunResult Chat(const std::string& lines, std::vector<std::string> more = {}) {
     std::vector<std::string> args = {"chat", "--model", Path("tiny"), "--max-new-tokens", "12", "--seed", "3"};
     args.insert(args.end(), more.begin(), more.end());
@@ -39,9 +37,9 @@ class ChatCommands : public ::testing::Test {
   static std::string Answer(const Json& talk, size_t message) { return talk["messages"][message]["content"].get<std::string>(); }
 
  private:
-  static fs::path* root_;
+  static TemporaryFolder* root_;
 };
-fs::path* ChatCommands::root_ = nullptr;
+TemporaryFolder* ChatCommands::root_ = nullptr;
 
 TEST_F(ChatCommands, RegenAnswersTheLastQuestionAgainWithOtherRandomNumbers) {
   const std::string first = Path("first.json"), second = Path("second.json");

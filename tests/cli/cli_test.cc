@@ -16,6 +16,7 @@
 #include "cli/program_run.h"
 #include "cli/tiny_model.h"
 #include "places.h"
+#include "temporary_folder.h"
 
 namespace fathom {
 namespace {
@@ -27,24 +28,21 @@ using ::testing::HasSubstr;
 class Cli : public ::testing::Test {
  protected:
   static void SetUpTestSuite() {
-    std::string name = (fs::temp_directory_path() / "fathom-cli-XXXXXX").string();
-    ASSERT_NE(::mkdtemp(name.data()), nullptr);
-    root_ = new fs::path(name);
-    WriteTinyModel(*root_ / "tiny", 200, false);
-    WriteTinyModel(*root_ / "long", 200000, false);
-    WriteTinyModel(*root_ / "deepseek", 200, true);
-    WriteFileAtomically(*root_ / "messages.json", R"([{"role":"user","content":"hi"}])");
-    WriteFileAtomically(*root_ / "bad.json", R"([{"role": )");
+    root_ = new TemporaryFolder;
+    WriteTinyModel(root_->path() / "tiny", 200, false);
+    WriteTinyModel(root_->path() / "long", 200000, false);
+    WriteTinyModel(root_->path() / "deepseek", 200, true);
+    WriteFileAtomically(root_->path() / "messages.json", R"([{"role":"user","content":"hi"}])");
+    WriteFileAtomically(root_->path() / "bad.json", R"([{"role": )");
   }
   static void TearDownTestSuite() {
-    fs::remove_all(*root_);
     delete root_;
   }
-  static std::string Path(const std::string& name) { return (*root_ / name).string(); }
+  static std::string Path(const std::string& name) { return (root_->path() / name).string(); }
   // A copy of the tiny model to break.
   static fs::path Copy(const std::string& name) {
-    fs::copy(*root_ / "tiny", *root_ / name, fs::copy_options::recursive | fs::copy_options::overwrite_existing);
-    return *root_ / name;
+    fs::copy(root_->path() / "tiny", root_->path() / name, fs::copy_options::recursive | fs::copy_options::overwrite_existing);
+    return root_->path() / name;
   }
   static RunResult Generate(std::vector<std::string> more, const std::string& model = "tiny") {
     std::vector<std::string> args = {"generate", "--model", Path(model)};
@@ -60,9 +58,9 @@ class Cli : public ::testing::Test {
   }
 
  private:
-  static fs::path* root_;
+  static TemporaryFolder* root_;
 };
-fs::path* Cli::root_ = nullptr;
+TemporaryFolder* Cli::root_ = nullptr;
 
 TEST_F(Cli, EveryWrongUseIsOneClearLineAndItsExitCode) {
   const std::string tiny = Path("tiny");

@@ -6,8 +6,8 @@
 
 #include "base/file.h"
 #include "base/json.h"
-#include "checkpoint/temporary_folder.h"
 #include "cli/program_run.h"
+#include "temporary_folder.h"
 
 namespace fathom {
 namespace {

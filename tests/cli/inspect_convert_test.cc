@@ -11,6 +11,7 @@
 #include "base/json.h"
 #include "cli/program_run.h"
 #include "places.h"
+#include "temporary_folder.h"
 
 namespace fathom {
 namespace {
@@ -24,13 +25,8 @@ const fs::path kConfigs = SourceFolder() / "tests/model/configs";
 
 class Convert : public ::testing::Test {
  protected:
-  void SetUp() override {
-    std::string name = (fs::temp_directory_path() / "fathom-convert-XXXXXX").string();
-    ASSERT_NE(::mkdtemp(name.data()), nullptr);
-    folder_ = name;
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-  fs::path folder_;
+  TemporaryFolder temporary_;
+  const fs::path& folder_ = temporary_.path();
 };
 
 TEST(Inspect, CountsDeepSeekV3FromItsConfigurationAlone) {

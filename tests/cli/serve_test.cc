@@ -13,6 +13,7 @@
 #include "cli/program_run.h"
 #include "cli/tiny_model.h"
 #include "serve/http_client.h"
+#include "temporary_folder.h"
 
 namespace fathom {
 namespace {
@@ -23,23 +24,20 @@ using ::testing::HasSubstr;
 class ServeProgram : public ::testing::Test {
  protected:
   static void SetUpTestSuite() {
-    std::string name = (fs::temp_directory_path() / "fathom-serve-XXXXXX").string();
-    ASSERT_NE(::mkdtemp(name.data()), nullptr);
-    root_ = new fs::path(name);
-    WriteTinyModel(*root_ / "tiny", 400, false);
-    WriteTinyModel(*root_ / "deepseek", 400, true);
+    root_ = new TemporaryFolder;
+    WriteTinyModel(root_->path() / "tiny", 400, false);
+    WriteTinyModel(root_->path() / "deepseek", 400, true);
     // Every expert is chosen: with fewer, a tie in the router's scores that rounding breaks either way changes an answer whose
     // own logits are far apart, which no bound on their gaps can tell from a mistake.
-    EditJson(*root_ / "deepseek" / "config.json", {{"num_experts_per_tok", 6}, {"n_group", 1}});
-    WriteTinyModel(*root_ / "long", 100000, false);
+    EditJson(root_->path() / "deepseek" / "config.json", {{"num_experts_per_tok", 6}, {"n_group", 1}});
+    WriteTinyModel(root_->path() / "long", 100000, false);
   }
   static void TearDownTestSuite() {
-    fs::remove_all(*root_);
     delete root_;
   }
-  static std::string Path(const std::string& name) { return (*root_ / name).string(); }
+  static std::string Path(const std::string& name) { return (root_->path() / name).string(); }
 
-  static inline fs::path* root_ = nullptr;
+  static inline TemporaryFolder* root_ = nullptr;
 };
 
 struct Served {

@@ -11,9 +11,9 @@
 
 #include "base/file.h"
 #include "base/json.h"
-#include "checkpoint/temporary_folder.h"
 #include "data/dataset.h"
 #include "data/tokenize.h"
+#include "temporary_folder.h"
 #include "text/bpe_trainer.h"
 
 namespace fathom::testing {

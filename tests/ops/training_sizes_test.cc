@@ -9,6 +9,7 @@
 #include "ops/gradients.h"
 #include "ops/library.h"
 #include "ops/norm/norm.h"
+#include "ops/norm_formula.h"
 #include "ops/random_tensor.h"
 #include "ops/rope/rope.h"
 #include "ops/swiglu/swiglu.h"
@@ -19,11 +20,6 @@ namespace {
 
 constexpr double kEps = 1e-6;
 
-at::Tensor NormFormula(const at::Tensor& x, const at::Tensor& w) {
-  const at::Tensor x64 = x.to(at::kDouble);
-  return x64.mul(x64.mul(x64).mean(-1, true).add(kEps).rsqrt()).mul(w.to(at::kDouble));
-}
-
 TEST(ManyRows, NormsMatchTheFormulaAndItsGradientsWhereARowIsAWarpOrABlock) {
   RandomTensors random(201);
   for (const auto dtype : FloatDtypes()) {
@@ -31,10 +27,10 @@ TEST(ManyRows, NormsMatchTheFormulaAndItsGradientsWhereARowIsAWarpOrABlock) {
       const at::Tensor x = random.Normal({T, D}, dtype, 2.0), w = random.Normal({D}, dtype), dy = random.Normal({T, D}, dtype);
       const at::Tensor residual = random.NormalSlice({T, D}, dtype, 8);
       ExpectSameGradients({x, w}, {dy}, [](const auto& in) { return std::vector{rms_norm(in[0], in[1], kEps)}; },
-                          [](const auto& in) { return std::vector{NormFormula(in[0], in[1])}; });
+                          [](const auto& in) { return std::vector{RmsNorm64(in[0], in[1], kEps)}; });
       const auto [y, sum] = add_rms_norm(x, residual, w, kEps);
       EXPECT_TRUE(IsSame(sum, at::add(x, residual))) << D;
-      EXPECT_TRUE(IsNear(y, NormFormula(sum, w), dtype)) << D;
+      EXPECT_TRUE(IsNear(y, RmsNorm64(sum, w, kEps), dtype)) << D;
       const auto [dx, dw] = RmsNormBackwardOp::Call(dy, x, w, kEps, std::nullopt);
       const auto [with_added, same_dw] = RmsNormBackwardOp::Call(dy, x, w, kEps, residual);
       EXPECT_TRUE(IsNear(with_added, dx.to(at::kDouble).add(residual.to(at::kDouble)), dtype)) << D;
@@ -156,7 +152,7 @@ TEST(ManyRows, LatentsAndRowsGoToTheirSlots) {
       const at::Tensor q_out = store_latents(cache, slots, kv_a, w, q, cos, sin, kEps, interleaved);
       EXPECT_TRUE(IsNear(q_out, Rotated(q.to(at::kDouble), cos, sin, interleaved), dtype));
       const at::Tensor rows = cache.index_select(0, slots), key = kv_a.narrow(1, 512, 64).unsqueeze(1).to(at::kDouble);
-      EXPECT_TRUE(IsNear(rows.narrow(1, 0, 512), NormFormula(kv_a.narrow(1, 0, 512), w), dtype));
+      EXPECT_TRUE(IsNear(rows.narrow(1, 0, 512), RmsNorm64(kv_a.narrow(1, 0, 512), w, kEps), dtype));
       EXPECT_TRUE(IsNear(rows.narrow(1, 512, 64), Rotated(key, cos, sin, interleaved).squeeze(1), dtype));
       EXPECT_TRUE(IsSame(cache.index_copy(0, slots, before.index_select(0, slots)), before));
       const at::Tensor a = random.Normal({T, 512}, dtype), b = random.NormalSlice({T, 64}, dtype, 8);

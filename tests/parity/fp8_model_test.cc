@@ -14,28 +14,13 @@
 #include "ops/fp8/fp8.h"
 #include "ops/test_device.h"
 #include "parity/parity_run.h"
+#include "parity/small_v3.h"
 
 namespace fathom::parity {
 namespace {
 
-ModelConfig SmallV3() {
-  ModelConfig config;
-  config.vocab_size = 96;
-  config.hidden_size = 256;
-  config.intermediate_size = 384;
-  config.moe_intermediate_size = 128;
-  config.num_hidden_layers = 3;
-  config.num_attention_heads = config.num_key_value_heads = 4;
-  config.q_lora_rank = 128;
-  config.kv_lora_rank = 512;  // V3's, as the paged kernels want it
-  config.n_routed_experts = 8;
-  config.n_shared_experts = 1;
-  config.num_experts_per_tok = 2;
-  config.n_group = config.topk_group = 1;
-  config.first_k_dense_replace = 1;
-  config.num_nextn_predict_layers = 0;
-  config.max_position_embeddings = 512;
-  config.initializer_range = 0.05;
+ModelConfig Fp8Config() {
+  ModelConfig config = SmallV3();
   config.quantization = QuantizationConfig{.method = "fp8", .block_rows = 128, .block_cols = 128, .scale_format = ""};
   return config;
 }
@@ -44,8 +29,8 @@ ModelConfig SmallV3() {
 struct Models {
   Models() {
     const at::ScalarType dtype = ops::TestDevice().is_cuda() ? at::kBFloat16 : at::kFloat;
-    plain = std::make_shared<Model>(SmallV3(), ModelOptions{.dtype = dtype, .device = ops::TestDevice()});
-    kept = std::make_shared<Model>(SmallV3(), ModelOptions{.dtype = dtype, .device = ops::TestDevice(), .keep_fp8 = true});
+    plain = std::make_shared<Model>(Fp8Config(), ModelOptions{.dtype = dtype, .device = ops::TestDevice()});
+    kept = std::make_shared<Model>(Fp8Config(), ModelOptions{.dtype = dtype, .device = ops::TestDevice(), .keep_fp8 = true});
     plain->InitializeRandom(3);
     std::vector<WeightSlot> slots;
     const at::NoGradGuard no_grad;
@@ -109,7 +94,7 @@ TEST(Fp8Model, KeptWeightsDecodeInAGraphAsWithoutOne) {
 }
 
 TEST(Fp8Model, TrainingGivesAboutTheGradientsOfUnroundedProducts) {
-  ModelConfig config = SmallV3();
+  ModelConfig config = Fp8Config();
   config.quantization.reset();
   const at::ScalarType dtype = ops::TestDevice().is_cuda() ? at::kBFloat16 : at::kFloat;
   std::map<std::string, at::Tensor> gradients[2];

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "serve/http_client.h"
 #include "serve/served_fake.h"
+#include "temporary_folder.h"
 
 namespace fathom {
 namespace {
@@ -18,16 +19,11 @@ using ::testing::HasSubstr;
 
 class SessionsTest : public ::testing::Test {
  protected:
-  void SetUp() override {
-    std::string name = (fs::temp_directory_path() / "fathom-sessions-XXXXXX").string();
-    ASSERT_NE(::mkdtemp(name.data()), nullptr);
-    folder_ = name;
-  }
-  void TearDown() override { fs::remove_all(folder_); }
   SessionOptions Options() const { return {.file = folder_ / "sessions.db", .max_turns = 2, .expiry_seconds = 100}; }
   ServedFakeOptions Served() const { return {.service = {.api_keys = {"ann", "bob"}, .sessions = Options()}}; }
 
-  fs::path folder_;
+  TemporaryFolder temporary_;
+  const fs::path& folder_ = temporary_.path();
 };
 
 OrderedJson Turn(const std::string& said) { return {{{"role", "user"}, {"content", said}}, {{"role", "assistant"}, {"content", "to " + said}}}; }

@@ -6,7 +6,7 @@
 #include <map>
 
 #include "base/file.h"
-#include "checkpoint/temporary_folder.h"
+#include "temporary_folder.h"
 
 namespace fathom {
 namespace {

@@ -1,15 +1,11 @@
 // A folder of a test's own, removed at its end.
 #pragma once
 
-#include <gtest/gtest.h>
-
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <string>
 #include <string_view>
-
-#include "places.h"
 
 namespace fathom {
 
@@ -36,19 +32,5 @@ class TemporaryFolder {
  private:
   std::filesystem::path path_;
 };
-
-inline std::filesystem::path TestData(const std::string& name) { return SourceFolder() / "tests/checkpoint/data" / name; }
-
-// The message of the E that `call` throws, "" (and a failed test) when it throws none.
-template <typename E, typename Call>
-std::string MessageOf(Call&& call) {
-  try {
-    call();
-  } catch (const E& e) {
-    return e.what();
-  }
-  ADD_FAILURE() << "nothing was thrown";
-  return "";
-}
 
 }  // namespace fathom
