@@ -3,6 +3,7 @@
 # a virtual environment. Run again it takes under a second: what is there is not touched.
 #   setup.sh [--venv DIR] [--cpu]     the build's environment (default .venv); --cpu: the small set, toolkit or not
 #   setup.sh --test                   .venv-test: transformers and what the parity tests compare with
+#   setup.sh --eval                   .venv-eval: lm-eval, for tests/serve/lm_eval_client.py
 #   setup.sh --fuzz                   clang-14 with libFuzzer and its OpenMP
 #   setup.sh --bench                  .venv-bench: the peers that benchmarks/ runs beside us
 set -euo pipefail
@@ -23,6 +24,7 @@ while [ $# -gt 0 ]; do
     --cpu) cpu=1; shift ;;
     --test) set=test; shift ;;
     --bench) set=bench; shift ;;
+    --eval) set=eval; shift ;;
     --fuzz) set=fuzz; shift ;;
     *) echo "error: setup.sh: unknown option $1" >&2; exit 2 ;;
   esac
@@ -70,7 +72,7 @@ case $set in
   test)
     # The page's test runs in Debian's Chromium; Ubuntu has it as a snap alone, and there that test is left out.
     if grep -qx 'ID=debian' /etc/os-release; then install_system_packages chromium; fi
-    packages="transformers==5.17.0 safetensors==0.8.0 tokenizers>=0.22 gguf==0.19.0 jinja2==3.1.6 numpy openai==3.54.0 playwright==1.56.0"
+    packages="transformers==5.17.0 safetensors==0.8.0 tokenizers>=0.22 gguf==0.19.0 jinja2==3.1.6 numpy openai==3.54.0 anthropic==2.12.0 schemathesis==4.32.5 playwright==1.56.0"
     torch_home=.venv
     python3 -c 'import sys' && [ -d .venv/lib ] && ls .venv/lib/python3*/site-packages/torch/lib/libtorch_cuda_linalg.so >/dev/null 2>&1 || torch_home=own
     stamp="$packages $TORCH $torch_home"
@@ -83,6 +85,13 @@ case $set in
       fi
       pip_install .venv-test $packages
       echo "$stamp" > .venv-test/.stamp
+    fi ;;
+  eval)
+    packages="lm_eval[api]==0.4.13"
+    if make_venv .venv-eval "$packages"; then
+      echo "installing lm-eval into .venv-eval (once)" >&2
+      pip_install .venv-eval "$packages"
+      echo "$packages" > .venv-eval/.stamp
     fi ;;
   fuzz) install_system_packages clang-14 libclang-rt-14-dev libomp-14-dev ;;
   bench)

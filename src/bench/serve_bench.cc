@@ -93,6 +93,29 @@ ThroughputResult BenchStaticBatches(const std::shared_ptr<Model>& model, const E
   return result;
 }
 
+SharedPromptResult BenchSharedPrompt(const std::shared_ptr<Model>& model, const SharedPromptOptions& options) {
+  const int64_t longest = options.shared_tokens + options.own_tokens + 2;
+  auto runner = std::make_unique<PagedRunner>(model, PagedRunnerOptions{.num_pages = 3 * PagesFor(longest), .max_sequence_tokens = longest});
+  Engine engine(std::move(runner), nullptr, {.context_length = longest, .max_running = 16, .tokens_per_step = options.tokens_per_step});
+  SharedPromptResult result;
+  std::vector<double> first, second;
+  uint64_t stream = 0;
+  for (int64_t r = 0; r < options.rounds && !(options.cancelled && options.cancelled()); ++r) {
+    const std::vector<int32_t> shared = RandomPrompt(options.shared_tokens, engine.vocab_size(), stream++);
+    for (const bool is_first : {true, false}) {
+      GenerationRequest request{.prompt = shared, .max_new_tokens = 1, .ignore_eos = true};
+      const std::vector<int32_t> own = RandomPrompt(options.own_tokens, engine.vocab_size(), stream++);
+      request.prompt.insert(request.prompt.end(), own.begin(), own.end());
+      const Timings timings = GenerateOn(engine, request, [](const Delta&) { return true; });
+      (is_first ? first : second).push_back(timings.prefill_s);
+      (is_first ? result.first_run : result.second_run) = timings.prefilled_tokens;
+    }
+  }
+  result.first_s = PercentilesOf(std::move(first)).p50;
+  result.second_s = PercentilesOf(std::move(second)).p50;
+  return result;
+}
+
 Percentiles PercentilesOf(std::vector<double> values) {
   if (values.empty()) return {};
   std::sort(values.begin(), values.end());

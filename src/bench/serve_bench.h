@@ -45,6 +45,22 @@ ThroughputResult BenchEngine(const std::shared_ptr<Model>& model, const EngineBe
 // batch's longest answer is done. Same kernels.
 ThroughputResult BenchStaticBatches(const std::shared_ptr<Model>& model, const EngineBenchOptions& options);
 
+struct SharedPromptOptions {
+  int64_t shared_tokens = 1000, own_tokens = 24;
+  int64_t rounds = 5;  // each with another shared prompt
+  int64_t tokens_per_step = 512;
+  std::function<bool()> cancelled = {};
+};
+
+// Medians over the rounds.
+struct SharedPromptResult {
+  double first_s = 0, second_s = 0;       // to the first token
+  int64_t first_run = 0, second_run = 0;  // tokens of the prompt that were computed
+};
+
+// Two requests one after the other whose prompts begin with the same tokens and end in tokens of their own.
+SharedPromptResult BenchSharedPrompt(const std::shared_ptr<Model>& model, const SharedPromptOptions& options);
+
 struct ServerLoad {
   std::string url;          // http://host:port
   std::string api_key = {};

@@ -20,6 +20,7 @@
 #include "bench/tokenizer_bench.h"
 #include "cli/arguments.h"
 #include "cli/bench_serve.h"
+#include "cli/bench_speculation.h"
 #include "cli/bench_train.h"
 #include "cli/compute_device.h"
 #include "cli/interrupt.h"
@@ -36,7 +37,7 @@ namespace {
 
 struct BenchFlags {
   std::string kind, config, file, filter;
-  int64_t batch = 1, prompt_tokens = 512, new_tokens = 64;
+  int64_t batch = 1, prompt_tokens = 512, new_tokens = 64, prompts = 16;
   bool sampled = false;
   TrainBenchFlags train;
   ServeBenchFlags serve;
@@ -187,12 +188,16 @@ int RunTokenizerBench(const BenchFlags& flags, const CommonOptions& common) {
 }
 
 int RunBench(const BenchFlags& flags, const CommonOptions& common) {
-  FATHOM_USER_CHECK(!flags.kind.empty(), "`fathom bench` needs what to measure: decode, prefill, train, serve, ops or tokenizer, got none");
+  FATHOM_USER_CHECK(!flags.kind.empty(), "`fathom bench` needs what to measure: decode, prefill, train, serve, speculation, ops or tokenizer, got none");
   FATHOM_USER_CHECK(flags.serve.url.empty() || flags.kind == "serve", "--url is for `bench serve`, got {}", flags.serve.url);
   if (flags.kind == "serve") return flags.serve.url.empty() ? BenchBatching(flags.serve, LoadOrMake(flags, common), common) : BenchServer(flags.serve, common);
   if (flags.kind == "decode" || flags.kind == "prefill") return BenchModel(flags, common);
   if (flags.kind == "train") return BenchTrainVerb(flags.train, flags.config, flags.batch, flags.prompt_tokens, common);
-  FATHOM_USER_CHECK(flags.kind == "ops" || flags.kind == "tokenizer", "`fathom bench` measures decode, prefill, train, serve, ops or tokenizer, got '{}'",
+  if (flags.kind == "speculation") {
+    return BenchSpeculationVerb({.file = flags.file, .prompts = flags.prompts, .prompt_tokens = flags.prompt_tokens, .new_tokens = flags.new_tokens,
+                                 .sampled = flags.sampled}, common);
+  }
+  FATHOM_USER_CHECK(flags.kind == "ops" || flags.kind == "tokenizer", "`fathom bench` measures decode, prefill, train, serve, speculation, ops or tokenizer, got '{}'",
                     flags.kind);
   FATHOM_USER_CHECK(flags.filter.empty() || flags.kind == "ops", "--filter is for `bench ops`, got '{}'", flags.filter);
   FATHOM_USER_CHECK(flags.config.empty(), "--config is for `bench decode`, `prefill`, `train` and `serve`, got {}", flags.config);
@@ -206,14 +211,15 @@ int RunBench(const BenchFlags& flags, const CommonOptions& common) {
 VerbFunction AddBench(CLI::App& app, CommonOptions& common) {
   auto flags = std::make_shared<BenchFlags>();
   CLI::App* verb = app.add_subcommand("bench", "speed beside this machine's measured limits");
-  verb->add_option("kind", flags->kind, "decode, prefill, train, serve, ops or tokenizer")->type_name("");
+  verb->add_option("kind", flags->kind, "decode, prefill, train, serve, speculation, ops or tokenizer")->type_name("");
   AddText(*verb, "--config", flags->config, "random weights of this shape: v2-lite, v3-layer, moe-1b or a config.json")->type_name("C");
   AddText(*verb, "--filter", flags->filter, "ops on a CUDA device: only those whose name or shape has this")->type_name("TEXT");
-  AddText(*verb, "--file", flags->file, "the text of `bench tokenizer` (10 MB of mixed text)")->type_name("F");
+  AddText(*verb, "--file", flags->file, "the text of `bench tokenizer` (10 MB of mixed text) and `bench speculation`")->type_name("F");
   AddInteger(*verb, "--batch", flags->batch, "sequences at once (1)", 1, 4096);
   AddInteger(*verb, "--prompt-tokens", flags->prompt_tokens, "of each sequence (512); train: its length", 1);
   AddInteger(*verb, "--new-tokens", flags->new_tokens, "steps of decode that are measured (64)", 1);
-  AddSwitch(*verb, "--sampled", flags->sampled, "decode: draw tokens (temperature 0.8, top-k 50, top-p 0.95, repetition penalty 1.1), not the best");
+  AddInteger(*verb, "--prompts", flags->prompts, "speculation: pieces of the text, each with an answer (16)", 1, 4096);
+  AddSwitch(*verb, "--sampled", flags->sampled, "decode, speculation: draw tokens (temperature 0.8, top-k 50, top-p 0.95, repetition penalty 1.1 in decode), not the best");
   AddText(*verb, "--moments", flags->train.moments, "train: the optimizer's moments, fp32 or bf16 (fp32)");
   AddText(*verb, "--masters", flags->train.masters, "train: float32 copies of 16-bit weights, fp32 or none (fp32)");
   AddSwitch(*verb, "--fp8", flags->train.fp8, "train: the matrices' products in FP8, as DeepSeek-V3's report describes");
@@ -227,7 +233,7 @@ VerbFunction AddBench(CLI::App& app, CommonOptions& common) {
       "Examples:\n  fathom bench decode --threads 2\n  fathom bench prefill --prompt-tokens 512 --json\n"
       "  fathom bench decode --config v2-lite --batch 8\n  fathom bench train --config moe-1b --batch 8 --prompt-tokens 2048\n"
       "  fathom bench serve\n  fathom bench serve --url http://127.0.0.1:8000 --concurrency 32\n  fathom bench ops --device cuda --filter mla\n"
-      "  fathom bench tokenizer --file book.txt --threads 1");
+      "  fathom bench tokenizer --file book.txt --threads 1\n  fathom bench speculation --model DIR --file held_out.txt");
   return [flags, &common] { return RunBench(*flags, common); };
 }
 

@@ -23,6 +23,7 @@ void AddServeBenchFlags(CLI::App& verb, ServeBenchFlags& flags) {
   AddNumber(verb, "--ttft-limit-ms", flags.ttft_limit_ms, "what goodput counts as good: time to the first token (2000)", {.least = 0, .above = true});
   AddNumber(verb, "--itl-limit-ms", flags.itl_limit_ms, "and the mean time of a token after it (200)", {.least = 0, .above = true});
   AddSwitch(verb, "--no-static", flags.no_static, "`bench serve`: the engine alone");
+  AddInteger(verb, "--shared-prompt", flags.shared_prompt, "`bench serve`: time to the first token of a prompt that begins with so many tokens, the first and the second time", 64, 1 << 20);
 }
 
 int BenchServer(const ServeBenchFlags& flags, const CommonOptions& common) {
@@ -55,7 +56,32 @@ int BenchServer(const ServeBenchFlags& flags, const CommonOptions& common) {
   return r.num_failed > 0 ? kExitMachine : kExitDone;
 }
 
+namespace {
+
+int BenchSharedPromptVerb(const ServeBenchFlags& flags, const std::shared_ptr<Model>& model, const CommonOptions& common) {
+  InterruptGuard guard;
+  const SharedPromptOptions options{.shared_tokens = flags.shared_prompt, .cancelled = InterruptGuard::Interrupted};
+  const SharedPromptResult r = BenchSharedPrompt(model, options);
+  if (InterruptGuard::Interrupted()) return kExitInterrupted;
+  const double ratio = r.first_s / r.second_s;
+  if (common.json) {
+    const auto one = [](double seconds, int64_t run) { return OrderedJson{{"ttft_ms", 1e3 * seconds}, {"prompt_tokens_run", run}}; };
+    const OrderedJson json = {{"benchmark", "shared_prompt"}, {"threads", at::get_num_threads()}, {"shared_tokens", options.shared_tokens},
+                              {"own_tokens", options.own_tokens}, {"first", one(r.first_s, r.first_run)}, {"second", one(r.second_s, r.second_run)}, {"ratio", ratio}};
+    std::printf("%s\n", json.dump().c_str());
+    return kExitDone;
+  }
+  std::printf("two prompts that begin with the same %ld tokens and have %ld of their own, %d threads, median of %ld\n", options.shared_tokens, options.own_tokens,
+              at::get_num_threads(), options.rounds);
+  std::printf("  first   %9.1f ms to the first token, %ld tokens run\n  second  %9.1f ms to the first token, %ld tokens run\n  ratio   %9.2fx\n", 1e3 * r.first_s,
+              r.first_run, 1e3 * r.second_s, r.second_run, ratio);
+  return kExitDone;
+}
+
+}  // namespace
+
 int BenchBatching(const ServeBenchFlags& flags, const std::shared_ptr<Model>& model, const CommonOptions& common) {
+  if (flags.shared_prompt > 0) return BenchSharedPromptVerb(flags, model, common);
   InterruptGuard guard;
   const EngineBenchOptions options{.num_requests = flags.requests, .mix = {.most = flags.most_tokens, .seed = common.seed}, .cancelled = InterruptGuard::Interrupted};
   const ThroughputResult engine = BenchEngine(model, options);

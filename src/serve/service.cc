@@ -65,6 +65,7 @@ const std::vector<Service::Route>& Service::Routes() {
        }},
       {"GET", "/v1/models", true, [](Service& s, J, K, R r) { s.Send(r, s.Models()); }},
       {"GET", "/props", true, [](Service& s, J, K, R r) { s.Send(r, s.Props()); }},
+      {"GET", "/tokenizer_info", true, [](Service& s, J, K, R r) { s.Send(r, s.TokenizerInfo()); }},
       {"POST", "/v1/chat/completions", true, [](Service& s, J b, K k, R r) { s.Chat(b, k, r); }},
       {"POST", "/v1/completions", true, [](Service& s, J b, K, R r) { s.Call(ReadCompletionCall(b, s.model_), false, NewCompletionFormat, r); }},
       {"POST", "/v1/embeddings", true, [](Service& s, J b, K, R r) { AnswerEmbeddings(b, s.model_, s.CommonHeaders(), r); }},
@@ -205,6 +206,14 @@ OrderedJson Service::Props() const {
           {"eos_token", text_of(tokenizer.eos_id())},
           {"has_chat_template", model_.chat_template != nullptr},
           {"build_info", "fathom " + model_.version}};
+}
+
+// vLLM's, by which lm-eval knows that /tokenize is the model's own.
+OrderedJson Service::TokenizerInfo() const {
+  const Tokenizer& tokenizer = *model_.tokenizer;
+  const auto text_of = [&](int32_t id) { return id >= 0 ? OrderedJson(ReplaceInvalidUtf8(tokenizer.TokenBytes(id))) : OrderedJson(); };
+  return {{"bos_token", text_of(tokenizer.bos_id())}, {"eos_token", text_of(tokenizer.eos_id())}, {"pad_token", text_of(tokenizer.eos_id())},
+          {"vocab_size", tokenizer.vocab_size()}, {"model_max_length", model_.max_model_len}};
 }
 
 // llama.cpp's {content, add_special, with_pieces} and vLLM's {prompt | messages, add_special_tokens, add_generation_prompt}.

@@ -55,6 +55,7 @@ class Service {
 
   OrderedJson Models() const;
   OrderedJson Props() const;
+  OrderedJson TokenizerInfo() const;
   OrderedJson TokenizeBody(const OrderedJson& body) const;
   OrderedJson DetokenizeBody(const OrderedJson& body) const;
 

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <memory>
 
 #include "base/json.h"
@@ -158,6 +159,32 @@ TEST_F(ServeProgram, WhatTakesTooLongToFinishIsCutOff) {
   EXPECT_EQ(served.program.Wait(), 0);
 }
 
+TEST_F(ServeProgram, SessionsAreThereAfterItWasKilledAndStartedAgain) {
+  const std::vector<std::string> flags = {"--sessions", Path("sessions.db")};
+  const auto say = [](HttpClient& client, int i) {
+    const std::string said = "turn " + std::to_string(i);
+    return client.Post("/v1/chat/completions", {{"session_id", "s"}, {"messages", {{{"role", "user"}, {"content", said}}}}, {"max_tokens", 4}, {"temperature", 0}}).json();
+  };
+  Json answers = Json::array();
+  for (int i = 0; i < 3; ++i) {  // killed after each turn, with another answer under way
+    Served served(Path("tiny"), flags);
+    HttpClient client(served.port), busy(served.port);
+    busy.SendRequest("POST", "/v1/chat/completions", Json({{"session_id", "other"}, {"messages", {{{"role", "user"}, {"content", "x"}}}}, {"stream", true}, {"ignore_eos", true}}).dump());
+    ASSERT_TRUE(busy.ReadUntil("data: "));
+    answers.push_back(say(client, i)["choices"][0]["message"]["content"]);
+    served.program.Signal(SIGKILL);
+    EXPECT_EQ(served.program.Wait(), 128 + SIGKILL);
+  }
+  Served served(Path("tiny"), flags);
+  HttpClient client(served.port);
+  const Json session = client.Get("/v1/sessions/s").json();
+  ASSERT_EQ(session["messages"].size(), 6u) << session.dump();
+  for (size_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(session["messages"][2 * i]["content"], "turn " + std::to_string(i));
+    EXPECT_EQ(session["messages"][2 * i + 1]["content"], answers[i]);
+  }
+}
+
 TEST_F(ServeProgram, BenchServeLoadsAServerAndMeasuresTheEngineAlone) {
   Served served(Path("long"));
   const std::string url = "http://127.0.0.1:" + std::to_string(served.port);
@@ -176,8 +203,29 @@ TEST_F(ServeProgram, BenchServeLoadsAServerAndMeasuresTheEngineAlone) {
   const Json json = Json::parse(alone.out);
   EXPECT_EQ(json["engine"]["new_tokens"], json["static_batches"]["new_tokens"]);
   EXPECT_GT(json["ratio"].get<double>(), 0);
+  const RunResult shared = RunFathom({"bench", "serve", "--model", Path("long"), "--shared-prompt", "640", "--json"});
+  ASSERT_EQ(shared.code, 0) << shared.err;
+  EXPECT_EQ(Json::parse(shared.out)["first"]["prompt_tokens_run"], 664);
+  EXPECT_EQ(Json::parse(shared.out)["second"]["prompt_tokens_run"], 24);
   EXPECT_EQ(RunFathom({"bench", "serve", "--url", "ftp://x"}).code, 2);
   EXPECT_EQ(RunFathom({"bench", "serve", "--url", "http://127.0.0.1:1"}).code, 2);
+}
+
+TEST_F(ServeProgram, BenchSpeculationGivesTheSameAnswersEveryWay) {
+  std::ofstream(Path("text.txt")) << [] {
+    std::string text;
+    for (int i = 0; i < 200; ++i) text += "line " + std::to_string(i % 7) + " of the text\n";
+    return text;
+  }();
+  const RunResult result = RunFathom({"bench", "speculation", "--model", Path("deepseek"), "--file", Path("text.txt"), "--prompts", "3", "--prompt-tokens", "40",
+                                      "--new-tokens", "20", "--json"});
+  ASSERT_EQ(result.code, 0) << result.err;
+  const Json ways = Json::parse(result.out)["ways"];
+  for (const char* way : {"none", "mtp", "lookup"}) {
+    EXPECT_EQ(ways[way]["equal_answers"], 3) << way;
+    EXPECT_GE(ways[way]["tokens_per_step"].get<double>(), 1) << way;
+  }
+  EXPECT_EQ(RunFathom({"bench", "speculation", "--model", Path("deepseek")}).code, 2);
 }
 
 TEST_F(ServeProgram, WrongFlagsAreOneLine) {

@@ -94,6 +94,16 @@ TEST(HttpServer, AClientThatDoesNotReadIsCutOffAndHarmsNobody) {
   EXPECT_EQ(other.Get("/b").body, "GET /b ");
 }
 
+TEST(HttpServer, AClientThatSendsAByteAtATimeHarmsNobody) {
+  HttpServer server(AnyPort(), Echo);
+  HttpClient slow(server.port()), other(server.port());
+  for (const char c : std::string("POST /s HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc")) {
+    slow.Send(std::string(1, c));
+    EXPECT_EQ(other.Get("/o").body, "GET /o ");
+  }
+  EXPECT_EQ(slow.Read().value().body, "POST /s abc");
+}
+
 TEST(HttpServer, KeepsRequestIdsAndTracesOfItsClients) {
   std::mutex mutex;
   std::vector<ExchangeRecord> records;

@@ -224,6 +224,8 @@ TEST(Service, TellsOfItself) {
   EXPECT_EQ(client.Get("/ready").status, 200);
   EXPECT_EQ(client.Get("/version").json()["version"], "1.2.3");
   EXPECT_EQ(client.Get("/v1/models").json()["data"][0]["id"], "fake");
+  EXPECT_EQ(client.Get("/tokenizer_info").json()["model_max_length"], client.Get("/v1/models").json()["data"][0]["max_model_len"]);
+  EXPECT_TRUE(client.Get("/tokenizer_info").json().contains("eos_token"));
   EXPECT_EQ(client.Get("/v1/models/alias").json()["id"], "alias");
   EXPECT_EQ(client.Get("/v1/models/other").status, 404);
   client.Post("/v1/chat/completions", Chat("hello"));
