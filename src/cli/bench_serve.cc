@@ -7,9 +7,15 @@
 
 #include "base/json.h"
 #include "bench/serve_bench.h"
+#include "bench/structured_bench.h"
 #include "cli/arguments.h"
+#include "cli/compute_device.h"
 #include "cli/interrupt.h"
 #include "cli/program.h"
+#include "cli/verb_options.h"
+#include "engine/catalogue.h"
+#include "engine/loading.h"
+#include "engine/schema_grammar.h"
 
 namespace fathom {
 
@@ -22,6 +28,7 @@ void AddServeBenchFlags(CLI::App& verb, ServeBenchFlags& flags) {
   AddInteger(verb, "--max-tokens", flags.most_tokens, "`bench serve`: the longest prompt and the longest answer (1024)", 4, 1 << 20);
   AddNumber(verb, "--ttft-limit-ms", flags.ttft_limit_ms, "what goodput counts as good: time to the first token (2000)", {.least = 0, .above = true});
   AddNumber(verb, "--itl-limit-ms", flags.itl_limit_ms, "and the mean time of a token after it (200)", {.least = 0, .above = true});
+  AddText(verb, "--json-schema", flags.schema, "`bench serve`: what answers of this schema cost beside free ones (--concurrency at once); it must have room for 64 tokens")->type_name("JSON");
   AddSwitch(verb, "--no-static", flags.no_static, "`bench serve`: the engine alone");
 }
 
@@ -53,6 +60,28 @@ int BenchServer(const ServeBenchFlags& flags, const CommonOptions& common) {
     if (r.num_failed > 0) std::printf("  first failure: %s\n", r.first_failure.c_str());
   }
   return r.num_failed > 0 ? kExitMachine : kExitDone;
+}
+
+int BenchSchema(const ServeBenchFlags& flags, const CommonOptions& common) {
+  EbnfWriter writer;
+  const std::string root = SchemaToEbnf(ParseOrderedJson(flags.schema, "--json-schema"), writer, "--json-schema");
+  const LoadedCheckpoint model = LoadForGeneration(ResolveModelPath(common.model), LoadOptionsOf(common));
+  InterruptGuard guard;
+  const StructuredBenchOptions options{.ebnf = writer.Text(root), .batch = flags.concurrency, .cancelled = InterruptGuard::Interrupted};
+  const StructuredBenchResult r = BenchStructured(model.loaded, options);
+  if (InterruptGuard::Interrupted()) return kExitInterrupted;
+  const double ratio = r.formed_tokens_per_s / r.free_tokens_per_s;
+  if (common.json) {
+    const OrderedJson json = {{"benchmark", "json_schema"}, {"threads", at::get_num_threads()}, {"batch", options.batch}, {"free_tokens_per_s", r.free_tokens_per_s},
+                              {"schema_tokens_per_s", r.formed_tokens_per_s}, {"ratio", ratio}, {"mask_us", r.mask_us}, {"compile_s", r.compile_s}};
+    std::printf("%s\n", json.dump().c_str());
+    return kExitDone;
+  }
+  std::printf("%ld answers of %ld tokens at once, greedy, %d threads; medians of %ld rounds in turns\n", options.batch, options.new_tokens, at::get_num_threads(), options.rounds);
+  std::printf("  %-24s %9.1f tok/s  (%.2f ms a step)\n", "free", r.free_tokens_per_s, 1e3 * r.seconds_per_step);
+  std::printf("  %-24s %9.1f tok/s  %.1f%% of it\n", "held to the schema", r.formed_tokens_per_s, 100 * ratio);
+  std::printf("  %-24s %9.1f us a token of one core; compiled in %.0f ms, once\n", "sets of allowed tokens", r.mask_us, 1e3 * r.compile_s);
+  return kExitDone;
 }
 
 int BenchBatching(const ServeBenchFlags& flags, const std::shared_ptr<Model>& model, const CommonOptions& common) {

@@ -43,7 +43,7 @@ class EbnfWriter {
   std::string NewName(std::string_view hint);
   void Define(const std::string& name, const std::string& body);
   std::string Rule(std::string_view hint, const std::string& body);
-  // The rule `name` of JSON itself, with those it needs: ws, string, character, integer, number, boolean, null, value, object, array.
+  // The rule `name` of JSON itself, with those it needs: ws, string, integer, number, boolean, null, value, object, array.
   std::string Json(const std::string& name);
   // All rules; `root` is the body of the first.
   std::string Text(const std::string& root) const;

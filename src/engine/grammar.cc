@@ -20,7 +20,7 @@
 namespace fathom {
 namespace {
 
-constexpr double kMostAnswerSeconds = 1, kSecondsPerToken = 0.005;  // of a core: what an answer may use at first, and what each step adds
+constexpr double kMostAnswerSeconds = 1, kSecondsPerCall = 0.005;  // of a core: what an answer may use at first, and what each call adds; two make a token
 constexpr int64_t kMostAnswerBytes = int64_t{256} << 20;
 constexpr size_t kCompileStack = size_t{512} << 20;  // rules that refer to each other in a long chain are walked recursively
 constexpr int64_t kMostParenthesisDepth = 200;
@@ -100,13 +100,13 @@ struct GrammarMatcher::State {
   template <typename Work>
   bool WithinBudget(Work&& work) {
     try {
-      const GrammarBudget budget(std::min(cpu_s_left + kSecondsPerToken, kMostAnswerSeconds), bytes_left);
+      const GrammarBudget budget(std::min(cpu_s_left + kSecondsPerCall, kMostAnswerSeconds), bytes_left);
       const bool result = work();
       bytes_left = budget.bytes_left();
       cpu_s_left = budget.cpu_s_left();
       return result;
     } catch (const GrammarBudgetSpent&) {
-      ThrowUserError("the grammar is too ambiguous: its tokens take more than {} ms each, or the answer more than {} MB", 1e3 * kSecondsPerToken, kMostAnswerBytes >> 20);
+      ThrowUserError("the grammar is too ambiguous: its tokens take more than {} ms each, or the answer more than {} MB", 2e3 * kSecondsPerCall, kMostAnswerBytes >> 20);
     }
   }
 

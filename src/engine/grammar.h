@@ -23,7 +23,7 @@ class Grammar {
 // Bits of a set of tokens: token i is bit i % 32 of word i / 32.
 inline int64_t NumMaskWords(int64_t vocab_size) { return (vocab_size + 31) / 32; }
 
-// Where one answer stands in its grammar. For one thread at a time. Throws UserError when tokens take more than 5 ms of a core each, in the mean
+// Where one answer stands in its grammar. For one thread at a time. Throws UserError when tokens take more than 10 ms of a core each, in the mean
 // beyond a first second, or an answer more than 256 MB: the grammar is too ambiguous.
 class GrammarMatcher {
  public:

@@ -244,8 +244,8 @@ class Translator {
       return without_zero.Ebnf();
     }
     const CharacterSet plain = set.Without(CharacterSet::All().Without(PlainJsonCharacters()));
+    if (!plain.empty()) return plain.Ebnf();  // what JSON escapes is left out where there is a choice: a class alone is quick to follow
     std::vector<std::string> forms;
-    if (!plain.empty()) forms.push_back(plain.Ebnf());
     for (uint32_t c = 0; c <= '\\'; ++c) {
       if (set.Contains(c) && !PlainJsonCharacters().Contains(c)) forms.push_back(JsonCharacter(c));
     }

@@ -294,7 +294,7 @@ class Converter {
     const int64_t least = Count(schema, "minLength", 0, kMostLength, place), most = Count(schema, "maxLength", -1, int64_t{1} << 50, place);
     if (most >= 0 && least > most) Fail(place, "has a 'minLength' above its 'maxLength'");
     if (most > kMostLength && least == 0) return writer_.Json("string");
-    return writer_.Rule("text", fmt::format("\"\\\"\" {}{} \"\\\"\"", writer_.Json("character"), Times(least, std::min(most, kMostLength))));
+    return writer_.Rule("text", fmt::format("\"\\\"\" {}{} \"\\\"\"", PlainJsonCharacters().Ebnf(), Times(least, std::min(most, kMostLength))));
   }
 
   std::string Array(const OrderedJson& schema, const std::string& place, int depth) {
