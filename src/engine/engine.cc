@@ -36,11 +36,21 @@ struct Engine::Output {
   at::Tensor logits_RV;
   std::vector<int32_t> tokens_R;
   std::vector<int64_t> num_rows;  // of each item
+  std::vector<std::vector<uint32_t>> masks;  // of each complete item whose answer keeps a grammar: a set of allowed tokens for each draft and one more
+  std::vector<std::exception_ptr> mask_errors;  // of each item
+  int64_t num_mask_words = 0;
   bool is_chosen = false;
   std::span<const float> Row(int64_t row) const {
     return {logits_RV.const_data_ptr<float>() + row * logits_RV.size(1), static_cast<size_t>(logits_RV.size(1))};
   }
-  Delta Step(Answer& answer, int64_t row) const { return is_chosen ? answer.Take(tokens_R[static_cast<size_t>(row)]) : answer.Step(Row(row)); }
+  // The set for what comes after `draft` drafts of item `item`; empty: all.
+  std::span<const uint32_t> Mask(size_t item, size_t draft) const {
+    if (masks[item].empty()) return {};
+    return std::span(masks[item]).subspan(draft * static_cast<size_t>(num_mask_words), static_cast<size_t>(num_mask_words));
+  }
+  Delta Step(Answer& answer, int64_t row, std::span<const uint32_t> mask) const {
+    return is_chosen ? answer.Take(tokens_R[static_cast<size_t>(row)]) : answer.Step(Row(row), mask);
+  }
 };
 
 // The tokens after one item.
@@ -48,6 +58,7 @@ struct Engine::Chosen {
   std::vector<Delta> deltas;
   std::exception_ptr error;
   int64_t first_row = 0;  // of its logits
+  std::span<const uint32_t> mask;  // of the first one
 };
 
 Engine::Engine(std::unique_ptr<StepRunner> runner, std::shared_ptr<const Tokenizer> tokenizer, const EngineOptions& options)
@@ -194,7 +205,9 @@ Engine::Output Engine::Run(const std::vector<PlannedItem>& plan) {
   std::vector<StepRunner::Item> items;
   std::vector<std::vector<int32_t>> with_drafts;
   with_drafts.reserve(plan.size());
-  Output output{.is_chosen = runner_->picks_tokens()};
+  Output output{.num_mask_words = NumMaskWords(runner_->vocab_size()), .is_chosen = runner_->picks_tokens()};
+  output.mask_errors.resize(plan.size());
+  output.masks.reserve(plan.size());
   std::vector<ops::SampleRow> rows;
   std::deque<std::vector<ops::SeenToken>> lists;  // what rows point at
   const double now = MonotonicSeconds();
@@ -209,6 +222,7 @@ Engine::Output Engine::Run(const std::vector<PlannedItem>& plan) {
       ++num_begun;
     }
     output.is_chosen = output.is_chosen && CanBeChosen(request);
+    output.masks.emplace_back();
     const std::vector<int32_t>& known = scheduler_.Tokens(item.sequence);
     std::span<const int32_t> tokens = std::span(known).subspan(static_cast<size_t>(item.first), static_cast<size_t>(item.num_known));
     if (item.num_drafts > 0) {
@@ -221,18 +235,27 @@ Engine::Output Engine::Run(const std::vector<PlannedItem>& plan) {
     const std::span<const int32_t> pages = std::span(scheduler_.Blocks(item.sequence)).first(static_cast<size_t>((end + kBlockTokens - 1) / kBlockTokens));
     items.push_back({.tokens = tokens, .first_position = item.first, .pages = pages, .num_logits = NumLogits(request, item)});
     output.num_rows.push_back(items.back().num_logits);
+    const Answer& answer = request.answers[owners_.at(item.sequence).second];
+    // Room for the sets now, so that rows can point at them; they are filled beside the forward.
+    if (answer.has_grammar() && item.is_complete) output.masks.back().resize(static_cast<size_t>(output.num_mask_words * (item.num_drafts + 1)));
     if (!output.is_chosen || items.back().num_logits == 0) continue;
-    const Sampler& sampler = request.answers[owners_.at(item.sequence).second].sampler();
     const std::span<const int32_t> drafts = tokens.last(static_cast<size_t>(item.num_drafts));
-    for (size_t d = 0; d <= drafts.size(); ++d) rows.push_back(sampler.Row(drafts.first(d), lists));
+    for (size_t d = 0; d <= drafts.size(); ++d) {
+      rows.push_back(answer.sampler().Row(drafts.first(d), lists));
+      rows.back().allowed = output.Mask(output.masks.size() - 1, d);
+    }
   }
   if (num_begun > 0) {
     const std::lock_guard lock(mutex_);
     num_waiting_ -= num_begun;
   }
   try {
-    if (output.is_chosen) output.tokens_R = runner_->RunAndChoose(items, rows);
-    else output.logits_RV = runner_->Run(items);
+    if (output.is_chosen) {
+      output.tokens_R = runner_->RunAndChoose(items, rows, [&] { MakeMasks(plan, output); });
+    } else {
+      MakeMasks(plan, output);
+      output.logits_RV = runner_->Run(items);
+    }
   } catch (...) {
     // What was in the step fails with it; the others go on.
     const std::exception_ptr error = std::current_exception();
@@ -242,6 +265,26 @@ Engine::Output Engine::Run(const std::vector<PlannedItem>& plan) {
     }
   }
   return output;
+}
+
+// What the answers with a grammar may go on with. They share nothing, so that every thread takes some.
+void Engine::MakeMasks(const std::vector<PlannedItem>& plan, Output& output) {
+  std::vector<std::function<void()>> work;
+  for (size_t i = 0; i < plan.size(); ++i) {
+    if (output.masks[i].empty()) continue;
+    const auto [request, sample] = owners_.at(plan[i].sequence);
+    work.emplace_back([&, i, &answer = request->answers[sample]] {
+      try {
+        const auto drafts = std::span(scheduler_.Drafts(plan[i].sequence)).first(static_cast<size_t>(plan[i].num_drafts));
+        const std::vector<uint32_t> masks = answer.Masks(drafts);
+        std::copy(masks.begin(), masks.end(), output.masks[i].begin());
+      } catch (...) {
+        output.mask_errors[i] = std::current_exception();
+        std::fill(output.masks[i].begin(), output.masks[i].end(), ~uint32_t{0});
+      }
+    });
+  }
+  if (!work.empty()) RunInParallel(work);
 }
 
 // Chooses the tokens after each complete item's last known one, as many as its drafts were right and one more. The items share nothing, so that
@@ -259,11 +302,16 @@ std::vector<Engine::Chosen> Engine::Choose(const std::vector<PlannedItem>& plan,
     if (owner == owners_.end() || !item.is_complete) continue;
     Answer& answer = owner->second.first->answers[owner->second.second];
     if (answer.num_left() == 0) continue;  // the prompt alone was asked for
+    if (output.mask_errors[i]) {
+      chosen.error = output.mask_errors[i];
+      continue;
+    }
     const int64_t first_row = next_row - 1 - item.num_drafts;
-    work.emplace_back([&, first_row, drafts = std::span(scheduler_.Drafts(item.sequence)).first(static_cast<size_t>(item.num_drafts))] {
+    chosen.mask = output.Mask(i, 0);
+    work.emplace_back([&, i, first_row, drafts = std::span(scheduler_.Drafts(item.sequence)).first(static_cast<size_t>(item.num_drafts))] {
       try {
         for (size_t d = 0; d <= drafts.size() && !answer.done(); ++d) {
-          chosen.deltas.push_back(output.Step(answer, first_row + static_cast<int64_t>(d)));
+          chosen.deltas.push_back(output.Step(answer, first_row + static_cast<int64_t>(d), output.Mask(i, d)));
           if (d < drafts.size() && chosen.deltas.back().tokens[0] != drafts[d]) break;
         }
       } catch (...) {
@@ -317,14 +365,14 @@ void Engine::Take(Request& request, const PlannedItem& item, size_t sample, cons
   counts_.drafted_tokens += item.num_drafts;
   counts_.accepted_tokens += std::ssize(tokens) - 1;
   scheduler_.Commit(item, tokens);
-  if (is_first) Branch(request, output, first_row);
+  if (is_first) Branch(request, output, first_row, chosen.mask);
   if (request.answers[sample].done()) CloseSample(request, sample);
 }
 
 // The other samples choose their first tokens from the same logits and go on in sequences of their own, which find the prompt in the cache.
-void Engine::Branch(Request& request, const Output& output, int64_t row) {
+void Engine::Branch(Request& request, const Output& output, int64_t row, std::span<const uint32_t> mask) {
   for (size_t i = 1; i < request.answers.size(); ++i) {
-    const Delta delta = output.Step(request.answers[i], row);
+    const Delta delta = output.Step(request.answers[i], row, mask);
     Emit(request, delta);
     ++counts_.generated_tokens;
     if (request.answers[i].done()) continue;
@@ -394,11 +442,21 @@ void Engine::GuessByLookUp() {
   if (options_.num_drafts == 0 || runner_->has_drafts() || std::ssize(owners_) * 2 > options_.most_draft_rows) return;
   const int64_t share = options_.most_draft_rows / std::max<int64_t>(std::ssize(owners_), 1) - 1;  // rows beside its own that each may have
   for (const auto& [sequence, owner] : owners_) {
-    const Answer& answer = owner.first->answers[owner.second];
+    Answer& answer = owner.first->answers[owner.second];
     if (answer.num_tokens() == 0) continue;  // in its prompt
     const int64_t most = std::min({options_.num_drafts, share, answer.num_left() - 1});
-    if (most > 0) scheduler_.SetDrafts(sequence, LookUpDrafts(scheduler_.Tokens(sequence), most));
+    if (most > 0) SetDrafts(sequence, answer, LookUpDrafts(scheduler_.Tokens(sequence), most));
   }
+}
+
+// Guesses that break the answer's grammar are not worth a row. What its grammar fails with is told when it comes to choose.
+void Engine::SetDrafts(SequenceId sequence, Answer& answer, std::vector<int32_t> drafts) {
+  try {
+    answer.CutGuesses(drafts);
+  } catch (const UserError&) {
+    drafts.clear();
+  }
+  scheduler_.SetDrafts(sequence, std::move(drafts));
 }
 
 // The model's own guess of the token after next, from the rows of the step that has just been run.
@@ -422,7 +480,7 @@ void Engine::GuessByModel(const std::vector<PlannedItem>& plan) {
   for (size_t i = 0; i < sequences.size(); ++i) {
     if (sequences[i] == 0 || drafts[i] < 0) continue;
     const auto& [request, sample] = owners_.at(sequences[i]);
-    if (request->answers[sample].num_left() >= 2) scheduler_.SetDrafts(sequences[i], {drafts[i]});
+    if (request->answers[sample].num_left() >= 2) SetDrafts(sequences[i], request->answers[sample], {drafts[i]});
   }
 }
 

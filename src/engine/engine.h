@@ -12,6 +12,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "engine/answer.h"
@@ -89,14 +90,16 @@ class Engine {
   void Postprocess(const std::vector<PlannedItem>& plan, const Output& output);
   std::vector<Chosen> Choose(const std::vector<PlannedItem>& plan, const Output& output);
   void Take(Request& request, const PlannedItem& item, size_t sample, const Output& output, const Chosen& chosen, int64_t first_row);
-  void Branch(Request& request, const Output& output, int64_t row);
+  void Branch(Request& request, const Output& output, int64_t row, std::span<const uint32_t> mask);
   void ScorePrompt(Request& request, const PlannedItem& item, const Output& output, int64_t first_row);
   void Emit(Request& request, const Delta& delta);
   void CloseSample(Request& request, size_t sample);
   void EndRequest(Request& request, std::exception_ptr error);
   void GuessByLookUp();
+  void SetDrafts(SequenceId sequence, Answer& answer, std::vector<int32_t> drafts);
   void GuessByModel(const std::vector<PlannedItem>& plan);
   void Publish();
+  void MakeMasks(const std::vector<PlannedItem>& plan, Output& output);
   int64_t NumLogits(const Request& request, const PlannedItem& item) const;
   bool CanBeChosen(const Request& request) const;
 

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "engine/engine.h"
+#include "engine/grammar.h"
 #include "engine/paged_runner.h"
 #include "engine/sampler.h"
 
@@ -22,6 +23,8 @@ void CheckRequest(const GenerationRequest& request, int64_t vocab_size, int64_t 
                     request.prompt.size(), context_length);
   FATHOM_USER_CHECK(request.max_new_tokens >= 0, "--max-new-tokens must be at least 0, got {}", request.max_new_tokens);
   FATHOM_USER_CHECK(request.num_samples >= 1, "--n must be at least 1, got {}", request.num_samples);
+  FATHOM_USER_CHECK(!request.grammar || request.grammar->vocab_size() == vocab_size, "the grammar is for a vocabulary of {} tokens, and the model has {}",
+                    request.grammar ? request.grammar->vocab_size() : 0, vocab_size);
   CheckSampling(request.sampling);
 }
 

@@ -13,6 +13,8 @@
 
 namespace fathom {
 
+class Grammar;
+
 // transformers' definitions for repetition_penalty (on prompt and answer), OpenAI's for presence and frequency (on the answer).
 struct SamplingParams {
   double temperature = 0.0;  // 0: greedy
@@ -37,6 +39,8 @@ struct GenerationRequest {
   int64_t num_logprobs = -1;                 // -1: none; k >= 0: the chosen token's and the k best
   int64_t num_prompt_logprobs = -1;          // the same of the prompt's tokens, from the second on
   bool show_special_tokens = false;          // in the text
+  // What the answer must be a text of; null: anything. An end token is chosen only where it may end, and it ends by itself where nothing can follow.
+  std::shared_ptr<const Grammar> grammar = {};
   std::string user = {};                     // turns are shared fairly among users
   int64_t priority = 0;                      // larger waits longer
   std::function<bool()> cancelled = {};      // asked before every step, the chunks of the prompt too; may be empty
@@ -44,7 +48,7 @@ struct GenerationRequest {
 
 enum class FinishReason { kNone, kStop, kLength, kCancelled };
 
-// Log-probabilities of the model's own distribution: before penalties, temperature and cuts.
+// Log-probabilities of the model's own distribution: before grammar, penalties, temperature and cuts.
 struct TokenLogprob {
   int32_t token = 0;
   double logprob = 0;

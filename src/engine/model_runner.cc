@@ -44,7 +44,7 @@ std::vector<StepRunner::Item> ModelRunner::Append(const std::vector<Item>& items
 at::Tensor ModelRunner::Run(const std::vector<Item>& items, bool want_logits) { return runner_.Run(Append(items, want_logits ? 1 : 0)); }
 
 std::vector<int32_t> ModelRunner::RunAndChoose(const std::vector<Item>& items, std::span<const ops::SampleRow> rows) {
-  return runner_.RunAndChoose(Append(items, 1), rows);
+  return runner_.RunAndChoose(Append(items, 1), rows, [] {});
 }
 
 }  // namespace fathom

@@ -181,17 +181,19 @@ at::Tensor PagedRunner::Run(std::span<const Item> items) {
   return logits_RV.defined() ? logits_RV.to(at::kCPU, at::kFloat).contiguous() : logits_RV;
 }
 
-std::vector<int32_t> PagedRunner::RunAndChoose(std::span<const Item> items, std::span<const ops::SampleRow> rows) {
+std::vector<int32_t> PagedRunner::RunAndChoose(std::span<const Item> items, std::span<const ops::SampleRow> rows,
+                                               const std::function<void()>& before_choice) {
   const c10::InferenceMode inference;
   const bool is_greedy = std::all_of(rows.begin(), rows.end(), [](const ops::SampleRow& row) { return row.is_greedy(); });
+  const bool is_free = std::all_of(rows.begin(), rows.end(), [](const ops::SampleRow& row) { return row.allowed.empty(); });
+  const auto replayed = Replay(items);
+  const at::Tensor logits_RV = replayed ? replayed->logits_BV : Logits(items);
+  before_choice();
+  if (!logits_RV.defined()) return {};
   at::Tensor tokens_R;
-  if (const auto replayed = Replay(items)) {
-    tokens_R = is_greedy ? replayed->greedy_B : ops::sample_tokens(replayed->logits_BV, rows);
-  } else {
-    const at::Tensor logits_RV = Logits(items);
-    if (!logits_RV.defined()) return {};
-    tokens_R = is_greedy ? GreedyTokens(logits_RV) : ops::sample_tokens(logits_RV, rows);
-  }
+  if (!is_greedy) tokens_R = ops::sample_tokens(logits_RV, rows);
+  else if (replayed && is_free) tokens_R = replayed->greedy_B;
+  else tokens_R = GreedyTokens(is_free ? logits_RV : ops::mask_logits(logits_RV, rows));
   tokens_R = tokens_R.to(at::kCPU);
   const int64_t* tokens = tokens_R.const_data_ptr<int64_t>();
   return {tokens, tokens + tokens_R.numel()};

@@ -29,7 +29,8 @@ class PagedRunner : public StepRunner {
   int64_t num_pages() const override { return num_pages_; }
   at::Tensor Run(std::span<const Item> items) override;
   bool picks_tokens() const override { return model_->options().device.is_cuda(); }
-  std::vector<int32_t> RunAndChoose(std::span<const Item> items, std::span<const ops::SampleRow> rows) override;
+  std::vector<int32_t> RunAndChoose(std::span<const Item> items, std::span<const ops::SampleRow> rows,
+                                    const std::function<void()>& before_choice) override;
 
   bool has_drafts() const override { return uses_mtp_; }
   std::vector<int32_t> Draft(std::span<const DraftItem> items) override;

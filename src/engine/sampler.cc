@@ -67,9 +67,11 @@ void Sampler::Accept(int32_t token) {
   if (has_penalties_) history_.Append(token);
 }
 
-int32_t Sampler::Choose(std::span<const float> logits_V) {
+int32_t Sampler::Choose(std::span<const float> logits_V, std::span<const uint32_t> allowed) {
   std::deque<std::vector<ops::SeenToken>> none;
-  const int32_t token = ops::ChooseToken(logits_V, Row({}, none));
+  ops::SampleRow row = Row({}, none);
+  row.allowed = allowed;
+  const int32_t token = ops::ChooseToken(logits_V, row);
   Accept(token);
   return token;
 }

@@ -32,7 +32,8 @@ class Sampler {
  public:
   Sampler(const SamplingParams& params, std::span<const int32_t> prompt, uint64_t stream);
   // The next token, which becomes part of the history. Throws MachineError when no logit is finite.
-  int32_t Choose(std::span<const float> logits_V);
+  // `allowed` (SampleRow's): the tokens it may be; empty: all.
+  int32_t Choose(std::span<const float> logits_V, std::span<const uint32_t> allowed = {});
 
   // What the token after `guesses`, were they the next ones, is to be chosen with. Its list of seen tokens is good until the next call that is
   // not const; or it is put into `lists`, where guesses change it.
@@ -51,7 +52,7 @@ class Sampler {
 bool IsGreedy(const SamplingParams& params);
 
 // log softmax(logits) of `chosen` and of the `num_top` best tokens (falling; lower id first among equals): of the model's own distribution,
-// before penalties, temperature and cuts.
+// before grammar, penalties, temperature and cuts.
 TokenLogprob LogprobsOf(std::span<const float> logits_V, int32_t chosen, int64_t num_top);
 
 // Throws UserError naming the flag for a value outside its range (temperature >= 0, top_k >= 0, 0 <= top_p <= 1, 0 <= min_p <= 1,

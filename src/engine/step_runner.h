@@ -5,6 +5,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -32,9 +33,13 @@ class StepRunner {
   // Logits [sum of num_logits, V] float32 on the CPU, item by item; undefined where none are wanted. Good until the next step.
   virtual at::Tensor Run(std::span<const Item> items) = 0;
   // The same, and of each row of logits the token that ops::sample_tokens chooses by rows[i] (without rows: the best of each): no logits cross
-  // from a device. Asked for only where picks_tokens().
+  // from a device. `before_choice` is called once when the device has its work and before the rows' sets of allowed tokens are read, so that they are
+  // made beside the forward. Asked for only where picks_tokens().
   virtual bool picks_tokens() const { return false; }
-  virtual std::vector<int32_t> RunAndChoose(std::span<const Item> /*items*/, std::span<const ops::SampleRow> /*rows*/) { return {}; }
+  virtual std::vector<int32_t> RunAndChoose(std::span<const Item> /*items*/, std::span<const ops::SampleRow> /*rows*/,
+                                            const std::function<void()>& /*before_choice*/) {
+    return {};
+  }
 
   // Whether the model guesses by itself (V3's MTP module, arXiv 2412.19437, 2.2).
   virtual bool has_drafts() const { return false; }

@@ -66,6 +66,7 @@ OrderedJson ConvertTools(const OrderedJson& tools) {
     if (const auto description = fields.Text("description")) function["description"] = *description;
     const OrderedJson* schema = fields.Find("input_schema");
     function["parameters"] = schema == nullptr ? OrderedJson::object() : *schema;
+    if (const auto is_strict = fields.Boolean("strict")) function["strict"] = *is_strict;
     converted.push_back({{"type", "function"}, {"function", std::move(function)}});
   }
   return converted;
@@ -202,8 +203,11 @@ GenerationCall ReadMessagesCall(const OrderedJson& body, const ServedModel& mode
   const auto most = fields.Integer("max_tokens", 1, INT64_MAX);
   if (!most && !counts_only) ThrowBadField("max_tokens", "'max_tokens' is missing");
   OrderedJson chat = OrderedJson::object();
-  for (const char* name : {"model", "stream", "temperature", "top_p", "top_k", "seed", "ignore_eos", "chat_template_kwargs"}) {
+  for (const char* name : {"model", "stream", "temperature", "top_p", "top_k", "seed", "ignore_eos", "chat_template_kwargs", "output_format"}) {
     if (const OrderedJson* value = fields.Find(name)) chat[name] = *value;
+  }
+  if (const OrderedJson* config = fields.Find("output_config")) {
+    if (const OrderedJson* format = JsonFields(*config, "output_config.").Find("format")) chat["output_format"] = *format;
   }
   if (most) chat["max_tokens"] = *most;
   OrderedJson messages = OrderedJson::array();
@@ -216,9 +220,13 @@ GenerationCall ReadMessagesCall(const OrderedJson& body, const ServedModel& mode
   chat["messages"] = std::move(messages);
   if (const OrderedJson* tools = fields.Find("tools")) chat["tools"] = ConvertTools(*tools);
   if (const OrderedJson* choice = fields.Find("tool_choice")) {
-    const std::string type = JsonFields(*choice, "tool_choice.").Text("type").value_or("");
-    if (type != "auto" && type != "none") ThrowBadField("tool_choice", "'tool_choice' may be auto or none here, got '{}'", type.substr(0, 40));
-    chat["tool_choice"] = type;
+    const JsonFields inner(*choice, "tool_choice.");
+    const std::string type = inner.Text("type").value_or("");
+    if (type == "auto" || type == "none") chat["tool_choice"] = type;
+    else if (type == "any") chat["tool_choice"] = "required";
+    else if (type == "tool") chat["tool_choice"] = {{"type", "function"}, {"function", {{"name", inner.Text("name").value_or("")}}}};
+    else ThrowBadField("tool_choice", "'tool_choice.type' must be auto, any, tool or none, got '{}'", type.substr(0, 40));
+    if (inner.Boolean("disable_parallel_tool_use").value_or(false)) chat["parallel_tool_calls"] = false;
   }
   const std::vector<std::string> stops = fields.Texts("stop_sequences", 16);
   if (!stops.empty()) chat["stop"] = stops;

@@ -19,7 +19,8 @@ class CallRunner : public std::enable_shared_from_this<CallRunner> {
     const ChatOutputOptions options{
         .reasoning = call_.parses_reasoning && (call_.starts_in_reasoning || tokenizer.TokenToId("</think>") >= 0),
         .starts_in_reasoning = call_.parses_reasoning && call_.starts_in_reasoning,
-        .tools = call_.has_tools};
+        .tools = call_.has_tools,
+        .calls_are_whole = call_.keeps_calls};
     const int64_t num_choices = std::ssize(call_.prompts) * call_.request.num_samples;
     for (int64_t i = 0; i < num_choices; ++i) {
       choices_.push_back({.index = i, .prompt_idx = static_cast<size_t>(i / call_.request.num_samples)});

@@ -159,6 +159,7 @@ int ChatOutput::TakeUntil(const std::vector<std::string>& markers, bool is_end, 
 
 void ChatOutput::BeginCall(const std::string& name) {
   blanks_.clear();
+  value_end_ = {};
   events_.push_back({.kind = OutputEvent::kToolCall, .text = name, .tool_index = num_calls_, .tool_id = "call_" + NewRequestId().substr(0, 24)});
   ++num_calls_;
 }
@@ -192,6 +193,15 @@ void ChatOutput::FinishHermes() {
     EmitContent(body);
   }
   mode_ = Mode::kContent;
+}
+
+// Where arguments are surely JSON: what is there of them. False: more is to come.
+bool ChatOutput::TakeValue() {
+  if (!options_.calls_are_whole || value_end_.done()) return true;
+  const size_t length = value_end_.Push(pending_);
+  Emit(OutputEvent::kToolArguments, pending_.substr(0, length));
+  pending_.erase(0, length);
+  return value_end_.done();
 }
 
 // One stretch of text. False: more text is needed.
@@ -246,6 +256,7 @@ bool ChatOutput::Advance(bool is_end) {
       return is_whole;
     }
     case Mode::kHermesArguments: {
+      if (!TakeValue()) return false;
       const bool is_whole = TakeUntil({kHermesEnd}, is_end, before) >= 0;
       if (!value_end_.done()) Emit(OutputEvent::kToolArguments, before.substr(0, value_end_.Push(before)));
       if (is_whole) mode_ = Mode::kContent;
@@ -276,6 +287,7 @@ bool ChatOutput::Advance(bool is_end) {
       return true;
     }
     case Mode::kArguments: {
+      if (!TakeValue()) return false;
       const int found = call_is_v3_ ? TakeUntil({kFenceEnd, kCallEnd}, is_end, before) : TakeUntil({kCallEnd}, is_end, before);
       Emit(OutputEvent::kToolArguments, before);
       if (found < 0) return false;

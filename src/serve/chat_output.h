@@ -34,6 +34,7 @@ struct ChatOutputOptions {
   bool reasoning = false;            // <think> is looked for
   bool starts_in_reasoning = false;  // the prompt has opened it
   bool tools = false;                // tool calls are looked for
+  bool calls_are_whole = false;      // their arguments are surely JSON: a marker inside of a string of them is text
 };
 
 class ChatOutput {
@@ -54,6 +55,7 @@ class ChatOutput {
   void BeginCall(const std::string& name);
   bool ReadHermesHead();
   void FinishHermes();
+  bool TakeValue();
 
   ChatOutputOptions options_;
   Mode mode_;

@@ -121,13 +121,6 @@ OrderedJson ReadTools(const JsonFields& fields) {
   return tools->empty() ? OrderedJson() : *tools;
 }
 
-void RefuseFormats(const JsonFields& fields) {
-  const OrderedJson* format = fields.Find("response_format");
-  if (format == nullptr) return;
-  const std::string type = JsonFields(*format, "response_format.").Text("type").value_or("");
-  if (type != "text") ThrowBadField("response_format", "'response_format' of type '{}' is not offered here, only text", type.substr(0, 40));
-}
-
 bool EndsWith(std::string_view text, std::string_view end) { return text.size() >= end.size() && text.substr(text.size() - end.size()) == end; }
 
 }  // namespace
@@ -218,7 +211,8 @@ std::string RenderMessages(const JsonFields& fields, const ServedModel& model, b
   TemplateInput input;
   input.messages = ReadMessages(fields);
   input.tools = ReadTools(fields);
-  if (fields.Text("tool_choice").value_or("") == "none") input.tools = {};
+  const OrderedJson* choice = fields.Find("tool_choice");
+  if (choice != nullptr && *choice == "none") input.tools = {};
   input.add_generation_prompt = add_generation_prompt;
   if (const OrderedJson* args = fields.Find("chat_template_kwargs")) {
     if (!args->is_object()) ThrowBadField("chat_template_kwargs", "'chat_template_kwargs' must be an object, got {}", Shown(*args));
@@ -227,22 +221,34 @@ std::string RenderMessages(const JsonFields& fields, const ServedModel& model, b
   return model.chat_template->Render(input);
 }
 
+namespace {
+
+// The grammar of the whole answer: thought, calls, content.
+void ReadChatGrammar(const JsonFields& fields, const ServedModel& model, const ToolChoice& choice, bool may_think, GenerationCall& call) {
+  ChatGrammar chat{.content = ReadAnswerGrammar(fields), .choice = choice, .starts_thinking = call.starts_in_reasoning};
+  if (call.has_tools) {
+    chat.tools = call.tools;
+    chat.format = ToolFormatOf(model);
+  }
+  chat.may_think = may_think && (call.starts_in_reasoning || (model.tokenizer->TokenToId("<think>") >= 0 && model.tokenizer->TokenToId("</think>") >= 0));
+  call.grammar = ChatAnswerGrammar(chat);
+  call.keeps_calls = call.grammar.field == "tool_choice" || call.grammar.field == "tools";
+}
+
+}  // namespace
+
 GenerationCall ReadChatCall(const OrderedJson& body, const ServedModel& model) {
   const JsonFields fields(body);
   GenerationCall call = NewCall("chatcmpl-", fields, model);
-  RefuseFormats(fields);
   call.tools = ReadTools(fields);
-  const OrderedJson* choice = fields.Find("tool_choice");
-  if (choice != nullptr && !(choice->is_string() && (*choice == "auto" || *choice == "none"))) {
-    ThrowBadField("tool_choice", "'tool_choice' may be \"auto\" or \"none\" here, got {}", Shown(*choice));
-  }
-  call.has_tools = !call.tools.is_null() && !(choice != nullptr && *choice == "none");
-  OrderedJson checked = body;
-  if (choice != nullptr && !choice->is_string()) checked.erase("tool_choice");
-  const std::string prompt = RenderMessages(JsonFields(checked), model, fields.Boolean("add_generation_prompt").value_or(true));
+  const ToolChoice choice = ReadToolChoice(fields, call.tools);
+  call.has_tools = !call.tools.is_null() && choice.kind != ToolChoice::Kind::kNone;
+  const std::string prompt = RenderMessages(fields, model, fields.Boolean("add_generation_prompt").value_or(true));
   size_t end = prompt.find_last_not_of(" \n\t");
-  call.starts_in_reasoning = end != std::string::npos && EndsWith(std::string_view(prompt).substr(0, end + 1), "<think>");
+  const std::string_view trimmed = std::string_view(prompt).substr(0, end == std::string::npos ? 0 : end + 1);
+  call.starts_in_reasoning = EndsWith(trimmed, "<think>");
   call.parses_reasoning = fields.Boolean("separate_reasoning").value_or(true);
+  ReadChatGrammar(fields, model, choice, !EndsWith(trimmed, "</think>"), call);
   call.prompts.push_back(model.tokenizer->Encode(prompt, {.add_bos = false}));
   const bool wants_logprobs = fields.Boolean("logprobs").value_or(false);
   const auto top = fields.Integer("top_logprobs", 0, kMostLogprobs);
@@ -256,7 +262,7 @@ GenerationCall ReadChatCall(const OrderedJson& body, const ServedModel& model) {
 GenerationCall ReadCompletionCall(const OrderedJson& body, const ServedModel& model) {
   const JsonFields fields(body);
   GenerationCall call = NewCall("cmpl-", fields, model);
-  RefuseFormats(fields);
+  call.grammar = ReadAnswerGrammar(fields);
   call.echo = fields.Boolean("echo").value_or(false);
   if (const auto suffix = fields.Text("suffix"); suffix && !suffix->empty()) {
     const auto prefix = fields.Text("prompt");
@@ -280,6 +286,7 @@ GenerationCall ReadLlamaCall(const OrderedJson& body, const ServedModel& model) 
   GenerationCall call = NewCall("cmpl-", JsonFields(common), model);
   ReadPrompts(fields, "prompt", model, call);
   if (call.prompts.size() != 1) ThrowBadField("prompt", "'prompt' must be one prompt, got {}", call.prompts.size());
+  call.grammar = ReadAnswerGrammar(fields);
   FitIntoContext(model, fields.Integer("n_predict", -2, INT64_MAX).value_or(-1), call);
   return call;
 }
@@ -297,6 +304,7 @@ GenerationCall ReadInfillCall(const OrderedJson& body, const ServedModel& model)
   prefix += fields.Text("input_prefix").value_or("") + fields.Text("prompt").value_or("");
   call.prompts.push_back(InfillPrompt(model, prefix, fields.Text("input_suffix").value_or("")));
   call.prompt_texts.emplace_back();
+  call.grammar = ReadAnswerGrammar(fields);
   FitIntoContext(model, fields.Integer("n_predict", -2, INT64_MAX).value_or(-1), call);
   return call;
 }
@@ -306,6 +314,7 @@ GenerationCall ReadGenerateCall(const OrderedJson& body, const ServedModel& mode
   GenerationCall call = NewCall("gen-", fields, model);
   ReadPrompts(fields, fields.Has("inputs") ? "inputs" : "prompt", model, call);
   if (call.prompts.size() != 1) ThrowBadField("prompt", "'prompt' must be one prompt, got {}", call.prompts.size());
+  call.grammar = ReadAnswerGrammar(fields);
   const auto most = fields.Integer("max_tokens", 0, INT64_MAX);
   FitIntoContext(model, fields.Integer("max_new_tokens", 0, INT64_MAX).value_or(most.value_or(256)), call);
   return call;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "engine/generate.h"
+#include "serve/answer_grammar.h"
 #include "serve/json_fields.h"
 #include "serve/served_model.h"
 
@@ -23,6 +24,8 @@ struct GenerationCall {
   std::vector<std::string> prompt_texts = {};      // where echo needs them
   bool has_tools = false;                          // chat: tool calls are looked for in the answer
   OrderedJson tools = {};
+  AnswerGrammar grammar = {};                      // compiled into request.grammar before the call is run
+  bool keeps_calls = false;                        // chat: the grammar lets no call but whole ones
   bool starts_in_reasoning = false;                // chat: the prompt ends inside of a thought
   bool parses_reasoning = true;
   std::function<void(const OrderedJson& message)> on_answer = {};  // chat: told the whole answer of the first choice before the client is told its end

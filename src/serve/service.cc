@@ -93,7 +93,7 @@ std::vector<std::pair<std::string, std::string>> Service::Endpoints() {
   return endpoints;
 }
 
-Service::Service(ServedModel model, ServiceOptions options) : model_(std::move(model)), options_(std::move(options)) {
+Service::Service(ServedModel model, ServiceOptions options) : model_(std::move(model)), options_(std::move(options)), grammars_(model_) {
   if (options_.sessions) sessions_ = std::make_unique<Sessions>(*options_.sessions);
 }
 
@@ -101,13 +101,16 @@ void Service::Handle(const HttpRequest& request, const Responder& responder) {
   try {
     Answer(request, responder);
   } catch (const std::exception& error) {
-    const ApiError told = ToApiError(error);
-    HttpHeaders headers = CommonHeaders();
-    if (told.status() == 429) headers.emplace_back("Retry-After", "1");
-    if (told.status() == 401) headers.emplace_back("WWW-Authenticate", "Bearer");
-    const bool is_messages = request.path.substr(0, 12) == "/v1/messages";
-    responder.Send(told.status(), "application/json", is_messages ? MessagesErrorBody(told) : ErrorBody(told), std::move(headers));
+    SendError(responder, error, request.path.substr(0, 12) == "/v1/messages");
   }
+}
+
+void Service::SendError(const Responder& responder, const std::exception& error, bool is_messages) const {
+  const ApiError told = ToApiError(error);
+  HttpHeaders headers = CommonHeaders();
+  if (told.status() == 429) headers.emplace_back("Retry-After", "1");
+  if (told.status() == 401) headers.emplace_back("WWW-Authenticate", "Bearer");
+  responder.Send(told.status(), "application/json", is_messages ? MessagesErrorBody(told) : ErrorBody(told), std::move(headers));
 }
 
 HttpHeaders Service::CommonHeaders() const {
@@ -166,7 +169,26 @@ void Service::Answer(const HttpRequest& request, const Responder& responder) {
 }
 
 void Service::Call(GenerationCall call, bool is_chat, FormatFactory format, const Responder& responder) {
-  RunCall(std::move(call), is_chat, format, {.model = &model_, .metrics = &metrics_, .headers = CommonHeaders()}, responder);
+  const CallContext context{.model = &model_, .metrics = &metrics_, .headers = CommonHeaders()};
+  if (call.grammar.parts.empty()) return RunCall(std::move(call), is_chat, format, context, responder);
+  std::vector<std::string> parts = call.grammar.parts;
+  auto shared = std::make_shared<GenerationCall>(std::move(call));
+  const bool is_queued = grammars_.Compile(std::move(parts), [=, this](std::shared_ptr<const Grammar> grammar, const std::exception_ptr& error) {
+    responder.Post([=, this] {
+      try {
+        try {
+          if (error) std::rethrow_exception(error);
+        } catch (const UserError& found) {
+          throw ApiError(400, fmt::format("'{}': {}", shared->grammar.field, found.what()), shared->grammar.field);
+        }
+        shared->request.grammar = grammar;
+        RunCall(std::move(*shared), is_chat, format, context, responder);
+      } catch (const std::exception& told) {
+        SendError(responder, told, format == NewMessagesFormat);
+      }
+    });
+  });
+  if (!is_queued) throw ApiError(429, "too many grammars wait to be compiled; try again later", "", "queue_full");
 }
 
 Sessions& Service::KeptSessions() {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "serve/call_runner.h"
+#include "serve/grammar_worker.h"
 #include "serve/http_server.h"
 #include "serve/metrics.h"
 #include "serve/served_model.h"
@@ -48,7 +49,9 @@ class Service {
   void AnswerSession(const HttpRequest& request, const std::string& id, const Responder& responder);
   Sessions& KeptSessions();
   HttpHeaders CommonHeaders() const;
+  void SendError(const Responder& responder, const std::exception& error, bool is_messages) const;
   void Send(const Responder& responder, const OrderedJson& body) const;
+  // Compiles the call's grammar, where it has one, and runs it.
   void Call(GenerationCall call, bool is_chat, FormatFactory format, const Responder& responder);
 
   void Chat(const OrderedJson& body, const std::string& key, const Responder& responder);
@@ -64,6 +67,7 @@ class Service {
   Metrics metrics_;
   std::unique_ptr<Sessions> sessions_;
   std::atomic<bool> is_draining_ = false;
+  GrammarWorker grammars_;  // last: its thread uses the rest
 };
 
 // Whether `given` is one of the keys, in a time that depends on their lengths alone.

@@ -63,8 +63,10 @@ class FakeRunner : public StepRunner {
   }
 
   bool picks_tokens() const override { return picks_tokens_; }
-  std::vector<int32_t> RunAndChoose(std::span<const Item> items, std::span<const ops::SampleRow> rows) override {
+  std::vector<int32_t> RunAndChoose(std::span<const Item> items, std::span<const ops::SampleRow> rows,
+                                    const std::function<void()>& before_choice) override {
     const at::Tensor logits_RV = Run(items);
+    before_choice();
     if (!logits_RV.defined()) return {};
     ++num_choices_;
     const at::Tensor tokens_R = ops::sample_tokens(logits_RV, rows);

@@ -23,6 +23,8 @@ ALLOWED = {
     "cuda": {"base", "ops"},
     "cli": {"base", "ops", "text", "data", "model", "checkpoint", "engine", "serve", "train", "bench"},
 }
+# Libraries whose headers stand behind one interface of ours.
+BEHIND = {"xgrammar": {"src/engine/grammar.cc"}}
 
 
 def main() -> int:
@@ -43,6 +45,9 @@ def main() -> int:
                 found = re.match(r'\s*#include "([a-z_]+)/', line)
                 if found and found[1] not in may:
                     errors.append(f"{path.relative_to(root)}:{number}: src/{folder.name} may not include {found[1]}/")
+                library = re.match(r"\s*#include [<\"]([a-z_]+)/", line)
+                if library and library[1] in BEHIND and str(path.relative_to(root)) not in BEHIND[library[1]]:
+                    errors.append(f"{path.relative_to(root)}:{number}: {library[1]} is for {', '.join(BEHIND[library[1]])} alone")
                 if path.suffix == ".h" and re.match(r"\s*#include <torch/(torch|all)\.h>", line):
                     errors.append(f"{path.relative_to(root)}:{number}: torch/torch.h in a header")
         cmake = (folder / "CMakeLists.txt").read_text()

@@ -278,7 +278,7 @@ TEST(Service, BadRequestsAreRefusedInOpenAisShapeNamingTheField) {
   refuse(chat, with({{"logit_bias", {{"5000", 1}}}}), 400, "'logit_bias'");
   refuse(chat, with({{"top_logprobs", 3}}), 400, "needs 'logprobs'");
   refuse(chat, with({{"tools", {1}}}), 400, "'tools'");
-  refuse(chat, with({{"response_format", {{"type", "json_object"}}}}), 400, "'response_format'");
+  refuse(chat, with({{"response_format", {{"type", "xml"}}}}), 400, "'response_format.type'");
   refuse(chat, with({{"messages", Json::array()}}), 400, "'messages'");
   refuse(chat, with({{"messages", {{{"role", "robot"}, {"content", "x"}}}}}), 400, "'messages[0].role'");
   refuse(chat, with({{"messages", {{{"role", "user"}}}}}), 400, "'messages[0].content'");

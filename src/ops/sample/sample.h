@@ -27,7 +27,9 @@ struct SampleRow {
   double presence_penalty = 0, frequency_penalty = 0;  // of tokens of the answer (OpenAI API reference)
   double uniform = 0;             // in [0, 1): the draw
   std::span<const SeenToken> seen = {};  // each token at most once; those outside the vocabulary count for nothing
-  bool is_greedy() const { return temperature == 0 && seen.empty(); }
+  // Tokens that may be chosen: token i is bit i % 32 of word i / 32, (V + 31) / 32 words. Empty: all. The scores of the others are -inf before the cuts.
+  std::span<const uint32_t> allowed = {};
+  bool is_greedy() const { return temperature == 0 && seen.empty(); }  // of the tokens allowed
 };
 
 // logits [B, V] (f32, bf16 or f16, last dimension contiguous, V < 2^20) and their B rows -> int64 [B] on the same device: of each row
@@ -39,9 +41,12 @@ struct SampleRow {
 // again. Tokens below e^-32 of the best one's probability are never drawn there. Inference only (Autograd throws).
 at::Tensor sample_tokens(const at::Tensor& logits_BV, std::span<const SampleRow> rows);
 
+// logits [B, V] where row b's `allowed` lets the token, -inf elsewhere; `logits_BV` itself where no row has such a set.
+at::Tensor mask_logits(const at::Tensor& logits_BV, std::span<const SampleRow> rows);
+
 // The plain formulas, a row at a time on the CPU.
 
-// scores = logits + bias; a seen token's s becomes s / r where s > 0, else s * r (r the repetition penalty); then
+// scores = logits + bias (-inf where not allowed); a seen token's s becomes s / r where s > 0, else s * r (r the repetition penalty); then
 // s -= presence + count * frequency for a token of the answer.
 std::vector<double> PenalizedScores(std::span<const float> logits_V, const SampleRow& row);
 

@@ -3,6 +3,7 @@
 #include <torch/library.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <functional>
 #include <iterator>
@@ -26,6 +27,21 @@ int32_t ArgMax(std::span<const T> row) {
     }
   }
   return best >= 0 && std::isfinite(best_value) ? static_cast<int32_t>(best) : -1;
+}
+
+// The same among some.
+int32_t ArgMaxOf(std::span<const float> row, std::span<const uint32_t> allowed) {
+  int32_t best = -1;
+  float best_value = -std::numeric_limits<float>::infinity();
+  for (size_t w = 0; w < allowed.size(); ++w) {
+    for (uint32_t word = allowed[w]; word != 0; word &= word - 1) {
+      const size_t i = w * 32 + static_cast<size_t>(std::countr_zero(word));
+      if (i >= row.size() || !(row[i] > best_value)) continue;
+      best_value = row[i];
+      best = static_cast<int32_t>(i);
+    }
+  }
+  return std::isfinite(best_value) ? best : -1;
 }
 
 bool MoreProbable(const TokenProbability& a, const TokenProbability& b) {
@@ -58,6 +74,13 @@ std::vector<double> PenalizedScores(std::span<const float> logits_V, const Sampl
     if (seen.count >= 0) score = score < 0 ? score * row.repetition_penalty : score / row.repetition_penalty;
     if (seen.count > 0) score -= row.presence_penalty + static_cast<double>(seen.count) * row.frequency_penalty;
   }
+  for (size_t w = 0; w < row.allowed.size(); ++w) {
+    if (row.allowed[w] == ~uint32_t{0}) continue;
+    const size_t end = std::min(scores.size(), w * 32 + 32);
+    for (size_t i = w * 32; i < end; ++i) {
+      if ((row.allowed[w] >> (i % 32) & 1) == 0) scores[i] = -std::numeric_limits<double>::infinity();
+    }
+  }
   return scores;
 }
 
@@ -72,7 +95,7 @@ std::vector<TokenProbability> SamplingDistribution(std::span<const double> score
   }
   std::vector<TokenProbability> kept;
   for (int64_t i = 0; i < std::ssize(scores_V); ++i) {
-    if (!(scores_V[i] >= threshold)) continue;  // NaN goes too
+    if (!(scores_V[i] >= threshold) || scores_V[i] == -std::numeric_limits<double>::infinity()) continue;  // NaN goes too
     kept.push_back({static_cast<int32_t>(i), std::exp((scores_V[i] - best) / row.temperature)});
   }
   if (row.top_p < 1.0) CutToTopP(kept, row.top_p);
@@ -84,7 +107,7 @@ std::vector<TokenProbability> SamplingDistribution(std::span<const double> score
 }
 
 int32_t ChooseToken(std::span<const float> logits_V, const SampleRow& row) {
-  if (row.is_greedy()) return ArgMax(logits_V);
+  if (row.is_greedy()) return row.allowed.empty() ? ArgMax(logits_V) : ArgMaxOf(logits_V, row.allowed);
   const std::vector<double> scores = PenalizedScores(logits_V, row);
   const int32_t best = ArgMax(std::span<const double>(scores));
   if (row.temperature == 0 || best < 0) return best;
