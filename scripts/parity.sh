@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The live comparisons: the models beside transformers on fresh random checkpoints, converted files beside transformers, tokenizers and gguf,
 # random texts beside tokenizers, a trained model beside transformers, a run that is killed ten times, random templates beside jinja2, the server beside OpenAI's and Anthropic's own clients,
-# schemathesis and (where `scripts/setup.sh --eval` was run) lm-eval, its page in Chromium. Arguments go to tests/parity/parity.py (--seed N, --case NAME), which then
+# and (where `scripts/setup.sh --eval` was run) lm-eval, its page in Chromium. Arguments go to tests/parity/parity.py (--seed N, --case NAME), which then
 # runs alone. Closes with 'N passed, N failed' over all of them.
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -23,7 +23,6 @@ $python tests/text/compare_tokenizers.py --program build/fathom --texts 500 --se
 $python tests/text/compare_bpe_trainer.py --program build/fathom --seed "$RANDOM" | tee "$log"; count "${PIPESTATUS[0]}"
 $python tests/serve/openai_client.py build/fathom | tee "$log"; count "${PIPESTATUS[0]}"
 $python tests/serve/anthropic_client.py build/fathom | tee "$log"; count "${PIPESTATUS[0]}"
-$python tests/serve/openapi_fuzz.py build/fathom | tee "$log"; count "${PIPESTATUS[0]}"
 $python tests/serve/idle_streams.py build/fathom | tee "$log"; count "${PIPESTATUS[0]}"
 if [ -x .venv-eval/bin/lm_eval ]; then .venv-eval/bin/python tests/serve/lm_eval_client.py build/fathom | tee "$log"; count "${PIPESTATUS[0]}"; fi
 $python tests/train/saved_model.py build/fathom | tee "$log"; count "${PIPESTATUS[0]}"

@@ -10,10 +10,12 @@
 #include <boost/beast/core/tcp_stream.hpp>
 #include <boost/beast/http.hpp>
 #include <fmt/format.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 #include <atomic>
 #include <cctype>
+#include <cerrno>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -199,12 +201,17 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
     server_->handler(request, Responder(shared_from_this(), exchange_));
   }
 
-  // A socket that can be read while its answer is under way has the next request, or its end.
+  // A socket that can be read while its answer is under way has the next request, or its end. It may also be that the reactor tells of bytes that were
+  // read meanwhile: only a look at the socket knows.
   void WatchForClose() {
     stream_.socket().async_wait(tcp::socket::wait_read, [self = shared_from_this(), exchange = exchange_](error_code error) {
       if (!self->IsCurrent(exchange)) return;
-      error_code ignored;
-      if (error || self->stream_.socket().available(ignored) == 0) self->Close();
+      if (error) return self->Close();
+      char next = 0;
+      const ssize_t count = ::recv(self->stream_.socket().native_handle(), &next, 1, MSG_PEEK | MSG_DONTWAIT);
+      if (count > 0) return;
+      if (count < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) return self->WatchForClose();
+      self->Close();
     });
   }
 

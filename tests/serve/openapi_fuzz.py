@@ -21,7 +21,7 @@ def main():
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, RunningServer(args.program, "--max-model-len", 64, "--memory-fraction", 0.02, "--sessions", f"{folder}/sessions.db") as server:
         run = subprocess.run([pathlib.Path(sys.executable).parent / "schemathesis", "run", f"{server.url}/openapi.json", "--checks", "not_a_server_error", "--mode", "all",
-                              "--max-examples", str(args.examples), "--seed", str(args.seed), "--request-timeout", "60", "--workers", "4", "--no-color",
+                              "--max-examples", str(args.examples), "--seed", str(args.seed), "--request-timeout", "600", "--workers", "4", "--no-color",
                               "--suppress-health-check", "all"],
                              cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         code = server.stop()
@@ -29,7 +29,7 @@ def main():
     good = run.returncode == 0 and code == 0 and generated
     print(f"{'ok  ' if good else 'FAIL'} openapi_fuzz: {generated[1] if generated else 0} requests, schemathesis ended with {run.returncode}, the server with {code}")
     if not good:
-        print("     " + run.stdout[-6000:].replace("\n", "\n     "))
+        print("\n".join("     " + line[:300] for line in run.stdout.splitlines()))
     return 0 if good else 1
 
 

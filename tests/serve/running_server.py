@@ -28,6 +28,7 @@ class RunningServer:
         found = re.match(r"(\S+) at (http://[\d.]+:(\d+)):", line)
         if not found:
             raise RuntimeError(f"{' '.join(self.command)} said '{line}' and ended with {self.process.wait(60)}")
+        self.cache_tokens = int(re.search(r"a cache of (\d+)", line)[1])
         self.model, self.url, self.port, self.pid = found[1], found[2], int(found[3]), self.process.pid
 
     def stop(self):

@@ -13,6 +13,17 @@ namespace {
 
 // Values that are expanded at a time: most matrices of a small model whole, so that their product is one call.
 constexpr int64_t kValuesAtOnce = 4 << 20;
+// The library makes code for every number of rows that it has not met and keeps it, up to a thousand products: a server that meets all of them would pay
+// milliseconds and megabytes for each. So the rows are filled up.
+constexpr int64_t kRowMultiple = 32;
+
+at::Tensor FillUp(const at::Tensor& x_MK) {
+  const int64_t M = x_MK.size(0), filled = (M + kRowMultiple - 1) / kRowMultiple * kRowMultiple;
+  if (filled == M) return x_MK;
+  at::Tensor x_FK = at::zeros({filled, x_MK.size(1)}, x_MK.options());
+  x_FK.narrow(0, 0, M).copy_(x_MK);
+  return x_FK;
+}
 
 }  // namespace
 
@@ -35,12 +46,13 @@ at::Tensor GgmlWeight::ForwardRows(const at::Tensor& x_MK, int64_t r0, int64_t r
   if (x_MK.size(0) <= ops::kMaxLinearRows && (dtype == at::kBFloat16 || dtype == at::kFloat)) {
     return ops::ggml_linear_rows(x_MK.contiguous(), blocks_.narrow(0, r0, r1 - r0), format_);
   }
-  const int64_t step = RowsAtOnce();
-  if (r1 - r0 <= step) return at::linear(x_MK, Expand(r0, r1, dtype));
+  const int64_t step = RowsAtOnce(), M = x_MK.size(0);
+  const at::Tensor x_FK = FillUp(x_MK);
+  if (r1 - r0 <= step) return at::linear(x_FK, Expand(r0, r1, dtype)).narrow(0, 0, M);
   at::Tensor y_MR = at::empty({x_MK.size(0), r1 - r0}, x_MK.options());
   for (int64_t r = r0; r < r1; r += step) {
     const int64_t end = std::min(r + step, r1);
-    y_MR.narrow(1, r - r0, end - r).copy_(at::linear(x_MK, Expand(r, end, dtype)));
+    y_MR.narrow(1, r - r0, end - r).copy_(at::linear(x_FK, Expand(r, end, dtype)).narrow(0, 0, M));
   }
   return y_MR;
 }
