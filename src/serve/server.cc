@@ -3,9 +3,6 @@
 #include <fmt/chrono.h>
 
 #include <sys/resource.h>
-#ifdef __GLIBC__
-#include <malloc.h>
-#endif
 
 #include <algorithm>
 #include <chrono>
@@ -60,14 +57,6 @@ std::unique_ptr<Engine> MakeEngine(const LoadedCheckpoint& model, const ServeOpt
                                   EngineOptions{.context_length = *max_model_len, .max_running = options.max_num_seqs,
                                                 .tokens_per_step = options.tokens_per_step, .max_waiting = options.max_waiting,
                                                 .reuse_prefixes = options.reuse_prefixes, .num_drafts = options.num_drafts});
-}
-
-// The C library keeps what was freed between two blocks that live on, and the steps of a mixed load leave such holes of every size: what a burst took
-// would stay for good.
-void GiveFreedMemoryBack() {
-#ifdef __GLIBC__
-  malloc_trim(0);
-#endif
 }
 
 // One token through everything, so that the first client does not wait for what is made at first use.
@@ -126,11 +115,7 @@ void Serve(const LoadedCheckpoint& model, const ServeOptions& options, const std
               .cache_tokens = engine->stats().scheduler.num_blocks * kBlockTokens, .max_model_len = max_model_len});
 
   constexpr std::chrono::milliseconds kLook{50};
-  constexpr int kLooksBetweenTrims = 200;  // 10 s
-  for (int look = 1; !asked_to_end(); ++look) {
-    std::this_thread::sleep_for(kLook);
-    if (look % kLooksBetweenTrims == 0) GiveFreedMemoryBack();
-  }
+  while (!asked_to_end()) std::this_thread::sleep_for(kLook);
   service.Drain();
   server.Drain();
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::duration<double>(options.drain_seconds);
