@@ -186,6 +186,8 @@ def asks_for_a_key(page):
     expect(page.locator(".message.assistant .error")).to_contain_text("API key is missing")
     page.click("#toggle-settings")
     page.fill("#api-key", "secret")
+    page.fill("#temperature", "0")
+    page.fill("#max-tokens", "16")  # a sampled answer to "Hello" can go on for thousands of tokens
     expect(page.locator("#model-name")).not_to_contain_text("missing")
     page.locator(".message.assistant").get_by_role("button", name="Retry").click()
     expect(page.locator("#send")).to_be_visible(timeout=60000)
